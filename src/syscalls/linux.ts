@@ -1,0 +1,216 @@
+import * as fs from "node:fs";
+import koffi from "koffi";
+import { errnoName } from "../abi/errno.js";
+import type { Ioctl } from "../abi/ioctl.js";
+import { IospanError } from "../errors.js";
+import { type Fd, type IoctlArgument, type MmapRequest, type ResourceLimit, SyscallError, type Syscalls } from "./syscalls.js";
+
+// Values of the asm-generic ABI, which x86-64, arm64 and riscv64 share.
+const EFD_CLOEXEC_NONBLOCK = 0o2000000 | 0o4000;
+const RLIMIT_MEMLOCK = 8;
+const RLIM_INFINITY = 2n ** 64n - 1n;
+const SC_PAGESIZE = 30;
+
+type Callback = (error: unknown, result: number) => void;
+
+/** The part of koffi's function type that is used here. */
+interface NativeFunction {
+  (...values: unknown[]): number;
+  async(...values: unknown[]): void;
+}
+
+/**
+ * What Node's own fs does not offer. `ioctl` is variadic in C; declared as it is called, which is the same on the
+ * 64-bit Linux ABIs (variadic integers travel in the ordinary argument registers).
+ */
+function loadLibc() {
+  const libc = koffi.load(null);
+  const bind = (name: string, result: string, parameters: string[]): NativeFunction => libc.func(name, result, parameters);
+  return {
+    ioctl: bind("ioctl", "int", ["int", "ulong", "void *"]),
+    ioctlValue: bind("ioctl", "int", ["int", "ulong", "ulong"]),
+    mmap: bind("mmap", "intptr_t", ["uintptr_t", "size_t", "int", "int", "int", "int64_t"]),
+    munmap: bind("munmap", "int", ["uintptr_t", "size_t"]),
+    memfdCreate: bind("memfd_create", "int", ["str", "uint"]),
+    eventfd: bind("eventfd", "int", ["uint", "int"]),
+    getrlimit: bind("getrlimit", "int", ["int", "void *"]),
+    sysconf: bind("sysconf", "long", ["int"]),
+  };
+}
+
+type Libc = ReturnType<typeof loadLibc>;
+
+/**
+ * The system calls of the Linux this process runs on.
+ * @throws IospanError `ERR_IOSPAN_UNSUPPORTED_PLATFORM` elsewhere, or on a 32-bit or big-endian machine.
+ */
+export function linuxSyscalls(): Syscalls {
+  if (process.platform !== "linux" || !["x64", "arm64", "riscv64"].includes(process.arch)) {
+    throw new IospanError("ERR_IOSPAN_UNSUPPORTED_PLATFORM", `VFIO is Linux's; this is ${process.platform} on ${process.arch}`, {
+      hint: "run on 64-bit Linux",
+    });
+  }
+  return new LinuxSyscalls(loadLibc());
+}
+
+class LinuxSyscalls implements Syscalls {
+  readonly pageSize: number;
+  readonly #libc: Libc;
+
+  constructor(libc: Libc) {
+    this.#libc = libc;
+    this.pageSize = libc.sysconf(SC_PAGESIZE);
+  }
+
+  open(path: string, flags: number): Fd {
+    return withFsErrors(path, () => fs.openSync(path, flags)) as Fd;
+  }
+
+  openAsync(path: string, flags: number): Promise<Fd> {
+    return new Promise((resolve, reject) => {
+      fs.open(path, flags, (error, fd) => (error ? reject(fromFsError(error, path)) : resolve(fd as Fd)));
+    });
+  }
+
+  close(fd: Fd): void {
+    withFsErrors(undefined, () => fs.closeSync(fd));
+  }
+
+  ioctl(fd: Fd, call: Ioctl, argument: IoctlArgument): number {
+    const result = this.#ioctlFunction(argument)(fd, call.request, argument);
+    return checked(call.name, result);
+  }
+
+  ioctlAsync(fd: Fd, call: Ioctl, argument: IoctlArgument): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const done: Callback = (error, result) => {
+        // koffi keeps the errno of an asynchronous call for its callback.
+        if (error) reject(error);
+        else if (result < 0) reject(failure(call.name));
+        else resolve(result);
+      };
+      this.#ioctlFunction(argument).async(fd, call.request, argument, done);
+    });
+  }
+
+  #ioctlFunction(argument: IoctlArgument): NativeFunction {
+    return typeof argument === "number" ? this.#libc.ioctlValue : this.#libc.ioctl;
+  }
+
+  pread(fd: Fd, into: Uint8Array, offset: bigint): number {
+    return withFsErrors(undefined, () => fs.readSync(fd, into, 0, into.length, offset));
+  }
+
+  pwrite(fd: Fd, from: Uint8Array, offset: bigint): number {
+    // Node's writeSync takes no bigint position; 2^53 covers VFIO's region offsets (index << 40).
+    return withFsErrors(undefined, () => fs.writeSync(fd, from, 0, from.length, Number(offset)));
+  }
+
+  mmap(request: MmapRequest): bigint {
+    const { length, prot, flags, fd = -1, offset = 0n, address = 0n } = request;
+    return BigInt(checked("mmap", this.#libc.mmap(address, length, prot, flags, fd, offset)));
+  }
+
+  munmap(address: bigint, length: number): void {
+    checked("munmap", this.#libc.munmap(address, length));
+  }
+
+  view(address: bigint, length: number): ArrayBuffer {
+    return koffi.view(address, length);
+  }
+
+  memfd(name: string, flags: number, length: number): Fd {
+    const fd = checked("memfd_create", this.#libc.memfdCreate(name, flags)) as Fd;
+    try {
+      withFsErrors(name, () => fs.ftruncateSync(fd, length));
+      return fd;
+    } catch (error) {
+      this.close(fd);
+      throw error;
+    }
+  }
+
+  eventfd(): Fd {
+    return checked("eventfd2", this.#libc.eventfd(0, EFD_CLOEXEC_NONBLOCK)) as Fd;
+  }
+
+  readEventfd(fd: Fd): number {
+    const counter = new BigUint64Array(1);
+    try {
+      fs.readSync(fd, counter);
+    } catch (error) {
+      if (isFsError(error) && error.code === "EAGAIN") return 0;
+      throw fromFsError(error, undefined);
+    }
+    return Number(counter[0]);
+  }
+
+  writeEventfd(fd: Fd, count: number): void {
+    withFsErrors(undefined, () => fs.writeSync(fd, BigUint64Array.of(BigInt(count))));
+  }
+
+  watch(fd: Fd, onReadable: () => void): () => void {
+    const handle = koffi.node.poll(fd, { readable: true }, onReadable);
+    let open = true;
+    return () => {
+      if (open) handle.close();
+      open = false;
+    };
+  }
+
+  readFile(path: string): string {
+    return withFsErrors(path, () => fs.readFileSync(path, "utf8"));
+  }
+
+  readBytes(path: string): Uint8Array {
+    return withFsErrors(path, () => fs.readFileSync(path));
+  }
+
+  writeFile(path: string, text: string): void {
+    withFsErrors(path, () => fs.writeFileSync(path, text, { flag: "r+" }));
+  }
+
+  readDirectory(path: string): readonly string[] {
+    return withFsErrors(path, () => fs.readdirSync(path)).sort();
+  }
+
+  readLink(path: string): string {
+    return withFsErrors(path, () => fs.readlinkSync(path));
+  }
+
+  memlockLimit(): ResourceLimit {
+    const limit = new BigUint64Array(2);
+    checked("getrlimit", this.#libc.getrlimit(RLIMIT_MEMLOCK, limit));
+    const bytes = (value = 0n) => (value === RLIM_INFINITY ? Number.POSITIVE_INFINITY : Number(value));
+    return { soft: bytes(limit[0]), hard: bytes(limit[1]) };
+  }
+}
+
+function checked(syscall: string, result: number): number {
+  if (result === -1) throw failure(syscall);
+  return result;
+}
+
+function failure(syscall: string): SyscallError {
+  const errno = koffi.errno();
+  return new SyscallError(syscall, errno, errnoName(errno));
+}
+
+function withFsErrors<T>(path: string | undefined, call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    throw fromFsError(error, path);
+  }
+}
+
+function isFsError(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && "errno" in error;
+}
+
+/** libuv reports errno negated. */
+function fromFsError(error: unknown, path: string | undefined): unknown {
+  if (!isFsError(error) || error.errno === undefined) return error;
+  const errno = -error.errno;
+  return new SyscallError(error.syscall ?? "syscall", errno, errnoName(errno), path);
+}
