@@ -3,7 +3,16 @@ import koffi from "koffi";
 import { errnoName } from "../abi/errno.js";
 import type { Ioctl } from "../abi/ioctl.js";
 import { IospanError } from "../errors.js";
-import { type Fd, type IoctlArgument, type MmapRequest, type ResourceLimit, SyscallError, type Syscalls } from "./syscalls.js";
+import {
+  type Fd,
+  type IoctlArgument,
+  type Mmio,
+  type MmapRequest,
+  type ResourceLimit,
+  SyscallError,
+  type Syscalls,
+} from "./syscalls.js";
+import { TypedArrayMmio } from "./typed-array-mmio.js";
 
 // Values of the asm-generic ABI, which x86-64, arm64 and riscv64 share.
 const EFD_CLOEXEC_NONBLOCK = 0o2000000 | 0o4000;
@@ -31,6 +40,7 @@ function loadLibc() {
     ioctlValue: bind("ioctl", "int", ["int", "ulong", "ulong"]),
     mmap: bind("mmap", "intptr_t", ["uintptr_t", "size_t", "int", "int", "int", "int64_t"]),
     munmap: bind("munmap", "int", ["uintptr_t", "size_t"]),
+    madvise: bind("madvise", "int", ["uintptr_t", "size_t", "int"]),
     memfdCreate: bind("memfd_create", "int", ["str", "uint"]),
     eventfd: bind("eventfd", "int", ["uint", "int"]),
     getrlimit: bind("getrlimit", "int", ["int", "void *"]),
@@ -115,8 +125,16 @@ class LinuxSyscalls implements Syscalls {
     checked("munmap", this.#libc.munmap(address, length));
   }
 
+  madvise(address: bigint, length: number, advice: number): void {
+    checked("madvise", this.#libc.madvise(address, length, advice));
+  }
+
   view(address: bigint, length: number): ArrayBuffer {
     return koffi.view(address, length);
+  }
+
+  mmio(view: ArrayBuffer): Mmio {
+    return new TypedArrayMmio(view, process.arch !== "x64");
   }
 
   memfd(name: string, flags: number, length: number): Fd {

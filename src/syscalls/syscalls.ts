@@ -27,6 +27,22 @@ export interface MmapRequest {
   readonly address?: bigint;
 }
 
+/**
+ * A device's registers behind a mapping. Every method is one access of exactly its width, at a byte offset that is a
+ * multiple of the width. Reads and writes of memory are ordered around it as a driver expects: what the program wrote
+ * before a register write is seen by the device before that write, and what is read after a register read is read later.
+ */
+export interface Mmio {
+  read8(offset: number): number;
+  read16(offset: number): number;
+  read32(offset: number): number;
+  read64(offset: number): bigint;
+  write8(offset: number, value: number): void;
+  write16(offset: number, value: number): void;
+  write32(offset: number, value: number): void;
+  write64(offset: number, value: bigint): void;
+}
+
 /** Soft and hard limit of getrlimit(2) in the resource's unit; `Infinity` for `RLIM_INFINITY`. */
 export interface ResourceLimit {
   readonly soft: number;
@@ -60,11 +76,15 @@ export interface Syscalls {
   /** @returns the address, in this process. */
   mmap(request: MmapRequest): bigint;
   munmap(address: bigint, length: number): void;
+  /** `advice` is one of `MADV_*`. */
+  madvise(address: bigint, length: number, advice: number): void;
   /**
    * The bytes at `address`, without a copy. The caller keeps them mapped for as long as the view can be reached;
    * `memory.ts` is the place that does.
    */
   view(address: bigint, length: number): ArrayBuffer;
+  /** Register access through a `view` of a device's region. */
+  mmio(view: ArrayBuffer): Mmio;
   /** An anonymous file of `length` bytes; `flags` are `MFD_*` bits. */
   memfd(name: string, flags: number, length: number): Fd;
 

@@ -1,0 +1,95 @@
+/**
+ * Linux's error numbers on the asm-generic ABI that x86-64, arm64 and riscv64 share
+ * (include/uapi/asm-generic/errno-base.h and errno.h). Where two macros share a number, the name strace prints.
+ */
+// biome-ignore format: a table, read by number
+export const errno = {
+  EPERM: 1, ENOENT: 2, ESRCH: 3, EINTR: 4, EIO: 5, ENXIO: 6, E2BIG: 7, ENOEXEC: 8, EBADF: 9, ECHILD: 10, EAGAIN: 11,
+  ENOMEM: 12, EACCES: 13, EFAULT: 14, ENOTBLK: 15, EBUSY: 16, EEXIST: 17, EXDEV: 18, ENODEV: 19, ENOTDIR: 20,
+  EISDIR: 21, EINVAL: 22, ENFILE: 23, EMFILE: 24, ENOTTY: 25, ETXTBSY: 26, EFBIG: 27, ENOSPC: 28, ESPIPE: 29,
+  EROFS: 30, EMLINK: 31, EPIPE: 32, EDOM: 33, ERANGE: 34, EDEADLK: 35, ENAMETOOLONG: 36, ENOLCK: 37, ENOSYS: 38,
+  ENOTEMPTY: 39, ELOOP: 40, ENOMSG: 42, EIDRM: 43, ECHRNG: 44, EL2NSYNC: 45, EL3HLT: 46, EL3RST: 47, ELNRNG: 48,
+  EUNATCH: 49, ENOCSI: 50, EL2HLT: 51, EBADE: 52, EBADR: 53, EXFULL: 54, ENOANO: 55, EBADRQC: 56, EBADSLT: 57,
+  EBFONT: 59, ENOSTR: 60, ENODATA: 61, ETIME: 62, ENOSR: 63, ENONET: 64, ENOPKG: 65, EREMOTE: 66, ENOLINK: 67,
+  EADV: 68, ESRMNT: 69, ECOMM: 70, EPROTO: 71, EMULTIHOP: 72, EDOTDOT: 73, EBADMSG: 74, EOVERFLOW: 75, ENOTUNIQ: 76,
+  EBADFD: 77, EREMCHG: 78, ELIBACC: 79, ELIBBAD: 80, ELIBSCN: 81, ELIBMAX: 82, ELIBEXEC: 83, EILSEQ: 84,
+  ERESTART: 85, ESTRPIPE: 86, EUSERS: 87, ENOTSOCK: 88, EDESTADDRREQ: 89, EMSGSIZE: 90, EPROTOTYPE: 91,
+  ENOPROTOOPT: 92, EPROTONOSUPPORT: 93, ESOCKTNOSUPPORT: 94, EOPNOTSUPP: 95, EPFNOSUPPORT: 96, EAFNOSUPPORT: 97,
+  EADDRINUSE: 98, EADDRNOTAVAIL: 99, ENETDOWN: 100, ENETUNREACH: 101, ENETRESET: 102, ECONNABORTED: 103,
+  ECONNRESET: 104, ENOBUFS: 105, EISCONN: 106, ENOTCONN: 107, ESHUTDOWN: 108, ETOOMANYREFS: 109, ETIMEDOUT: 110,
+  ECONNREFUSED: 111, EHOSTDOWN: 112, EHOSTUNREACH: 113, EALREADY: 114, EINPROGRESS: 115, ESTALE: 116, EUCLEAN: 117,
+  ENOTNAM: 118, ENAVAIL: 119, EISNAM: 120, EREMOTEIO: 121, EDQUOT: 122, ENOMEDIUM: 123, EMEDIUMTYPE: 124,
+  ECANCELED: 125, ENOKEY: 126, EKEYEXPIRED: 127, EKEYREVOKED: 128, EKEYREJECTED: 129, EOWNERDEAD: 130,
+  ENOTRECOVERABLE: 131, ERFKILL: 132, EHWPOISON: 133,
+} as const;
+
+/** A name in {@link errno}. */
+export type ErrnoName = keyof typeof errno;
+
+// The numbers a VFIO, iommufd, file or memory call can answer, in glibc's words, which users have met in other tools.
+const texts: Partial<Record<ErrnoName, string>> = {
+  EPERM: "Operation not permitted",
+  ENOENT: "No such file or directory",
+  EINTR: "Interrupted system call",
+  EIO: "Input/output error",
+  ENXIO: "No such device or address",
+  E2BIG: "Argument list too long",
+  EBADF: "Bad file descriptor",
+  EAGAIN: "Resource temporarily unavailable",
+  ENOMEM: "Cannot allocate memory",
+  EACCES: "Permission denied",
+  EFAULT: "Bad address",
+  EBUSY: "Device or resource busy",
+  EEXIST: "File exists",
+  EXDEV: "Invalid cross-device link",
+  ENODEV: "No such device",
+  ENOTDIR: "Not a directory",
+  EISDIR: "Is a directory",
+  EINVAL: "Invalid argument",
+  EMFILE: "Too many open files",
+  ENOTTY: "Inappropriate ioctl for device",
+  EFBIG: "File too large",
+  ENOSPC: "No space left on device",
+  EROFS: "Read-only file system",
+  EPIPE: "Broken pipe",
+  ERANGE: "Numerical result out of range",
+  EDEADLK: "Resource deadlock avoided",
+  ENAMETOOLONG: "File name too long",
+  ENOSYS: "Function not implemented",
+  ELOOP: "Too many levels of symbolic links",
+  ENODATA: "No data available",
+  ETIME: "Timer expired",
+  EPROTO: "Protocol error",
+  EOVERFLOW: "Value too large for defined data type",
+  EBADFD: "File descriptor in bad state",
+  EMSGSIZE: "Message too long",
+  EOPNOTSUPP: "Operation not supported",
+  EADDRINUSE: "Address already in use",
+  ENOBUFS: "No buffer space available",
+  ETIMEDOUT: "Connection timed out",
+  EHOSTUNREACH: "No route to host",
+  EALREADY: "Operation already in progress",
+  EINPROGRESS: "Operation now in progress",
+  ESTALE: "Stale file handle",
+  ECANCELED: "Operation canceled",
+  EKEYREJECTED: "Key was rejected by service",
+  EHWPOISON: "Memory page has hardware error",
+};
+
+const names: ReadonlyMap<number, string> = new Map(Object.entries(errno).map(([name, number]) => [number, name]));
+const textsByNumber: ReadonlyMap<number, string> = new Map(
+  Object.entries(errno).flatMap(([name, number]) => {
+    const text = texts[name as ErrnoName];
+    return text === undefined ? [] : [[number, text] as const];
+  }),
+);
+
+/** The symbol of a positive error number, `EINVAL`; `errno 4711` where Linux has none. */
+export function errnoName(number: number): string {
+  return names.get(number) ?? `errno ${number}`;
+}
+
+/** What strerror(3) says in English, `Invalid argument`; the symbol for numbers outside this library's world. */
+export function errnoText(number: number): string {
+  return textsByNumber.get(number) ?? errnoName(number);
+}

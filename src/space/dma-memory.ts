@@ -1,0 +1,243 @@
+import { errno } from "../abi/errno.js";
+import { type ErrorCode, IospanError } from "../errors.js";
+import type { Machine } from "../machine/machine.js";
+import { MappedMemory } from "../syscalls/mapped-memory.js";
+import {
+  MADV_DONTFORK,
+  MADV_HUGEPAGE,
+  MAP_ANONYMOUS,
+  MAP_HUGE_SHIFT,
+  MAP_HUGETLB,
+  MAP_NORESERVE,
+  MAP_PRIVATE,
+  MAP_SHARED,
+  MFD_CLOEXEC,
+  MFD_HUGE_SHIFT,
+  MFD_HUGETLB,
+  PROT_READ,
+  PROT_WRITE,
+} from "../syscalls/mmap-flags.js";
+import { type Fd, factsOf, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
+import { byteCount } from "./byte-count.js";
+
+/**
+ * `try`: huge pages of 2 MiB where the kernel has some reserved, else ordinary pages placed so that the kernel can make
+ * transparent huge pages of them. `2MiB`, `1GiB`: pages of that size or an error. `no`: ordinary pages.
+ */
+export const hugePageModes = ["no", "try", "2MiB", "1GiB"] as const;
+export type HugePages = (typeof hugePageModes)[number];
+
+export interface DmaMemoryOptions {
+  /** `try` where absent. */
+  readonly hugePages?: HugePages;
+  /** `memfd` memory has a file descriptor ({@link DmaMemory.fd}) to share with other processes. `anonymous` where absent. */
+  readonly backing?: "anonymous" | "memfd";
+}
+
+interface Placement {
+  readonly memory: MappedMemory;
+  readonly pageSize: number;
+  /** Where the usable bytes begin, past what was only mapped to get the alignment. */
+  readonly offset: number;
+  readonly fd: Fd | undefined;
+}
+
+const MIB = 2 ** 20;
+const GIB = 2 ** 30;
+
+/**
+ * Page-aligned memory for devices to read and write. It stays where it is, is not copied on fork, and cannot be released
+ * while a space has it mapped.
+ */
+export class DmaMemory implements Disposable {
+  /** Where it is in this process; a multiple of {@link pageSize}. */
+  readonly address: bigint;
+  /** Bytes: what was asked for, rounded up to whole pages. */
+  readonly size: number;
+  /** Bytes of a page of the backing: 2 MiB or 1 GiB with huge pages, else the machine's page size. */
+  readonly pageSize: number;
+  readonly #placement: Placement;
+  readonly #syscalls: Syscalls;
+  readonly #size: number;
+  #users = 0;
+
+  private constructor(syscalls: Syscalls, placement: Placement, size: number) {
+    this.#syscalls = syscalls;
+    this.#placement = placement;
+    this.#size = size;
+    this.address = placement.memory.address + BigInt(placement.offset);
+    this.size = size;
+    this.pageSize = placement.pageSize;
+  }
+
+  /**
+   * @param size bytes, more than 0; rounded up to whole pages.
+   * @throws IospanError `ERR_IOSPAN_NO_MEMORY` when the kernel has none of the kind asked for.
+   */
+  static allocate(machine: Machine, size: number | bigint, options: DmaMemoryOptions = {}): DmaMemory {
+    const { syscalls } = machine;
+    const placement = place(syscalls, byteCount(size, "size"), options);
+    return new DmaMemory(syscalls, placement, roundUp(byteCount(size, "size"), placement.pageSize));
+  }
+
+  /**
+   * The memory itself, as the devices see it.
+   * @throws IospanError `ERR_IOSPAN_RELEASED` after {@link release}.
+   */
+  get bytes(): Uint8Array<ArrayBuffer> {
+    return new Uint8Array(this.#placement.memory.buffer, this.#placement.offset, this.#size);
+  }
+
+  /** The memfd behind it, with `backing: "memfd"`; closed by {@link release}. */
+  get fd(): Fd | undefined {
+    return this.#placement.fd;
+  }
+
+  get released(): boolean {
+    return this.#placement.memory.released;
+  }
+
+  /** @internal A mapping holds the memory: what a device may write to must not become something else. */
+  retain(): void {
+    if (this.released) {
+      throw new IospanError("ERR_IOSPAN_RELEASED", "the memory has been released", { hint: "allocate it anew" });
+    }
+    this.#users += 1;
+  }
+
+  /** @internal */
+  unretain(): void {
+    this.#users -= 1;
+  }
+
+  /**
+   * Gives the memory back; a second call does nothing. Views that are still held read zeros from now on.
+   * @throws IospanError `ERR_IOSPAN_BUSY` while a space has it mapped.
+   */
+  release(): void {
+    if (this.released) return;
+    if (this.#users > 0) {
+      throw new IospanError("ERR_IOSPAN_BUSY", `the memory is still mapped for devices (${this.#users} mappings)`, {
+        hint: "unmap it first: mapping.unmap(), or close the space",
+      });
+    }
+    try {
+      this.#placement.memory.release();
+    } finally {
+      if (this.#placement.fd !== undefined) this.#syscalls.close(this.#placement.fd);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.release();
+  }
+}
+
+function roundUp(size: number, unit: number): number {
+  return Math.ceil(size / unit) * unit;
+}
+
+function place(syscalls: Syscalls, size: number, options: DmaMemoryOptions): Placement {
+  const backing = options.backing ?? "anonymous";
+  const hugePages = options.hugePages ?? "try";
+  if (hugePages === "1GiB") return placeHuge(syscalls, size, GIB, backing);
+  if (hugePages === "2MiB") return placeHuge(syscalls, size, 2 * MIB, backing);
+  if (hugePages === "try" && size >= 2 * MIB) {
+    try {
+      return placeHuge(syscalls, size, 2 * MIB, backing);
+    } catch (error) {
+      // None reserved: ordinary pages do the same, slower.
+      if (!(error instanceof IospanError) || error.code !== "ERR_IOSPAN_NO_MEMORY") throw error;
+    }
+  }
+  return placeOrdinary(syscalls, size, backing, hugePages === "try" && size >= 2 * MIB ? 2 * MIB : syscalls.pageSize);
+}
+
+function placeHuge(syscalls: Syscalls, size: number, pageSize: number, backing: "anonymous" | "memfd"): Placement {
+  const shift = Math.log2(pageSize);
+  const length = roundUp(size, pageSize);
+  const huge = { map: MAP_HUGETLB | (shift << MAP_HUGE_SHIFT), memfd: MFD_HUGETLB | (shift << MFD_HUGE_SHIFT) };
+  try {
+    const mapped = mapBacking(syscalls, length, backing, huge);
+    return { ...mapped, pageSize, offset: 0 };
+  } catch (error) {
+    throw noMemory(error, length, pageSize);
+  }
+}
+
+function placeOrdinary(
+  syscalls: Syscalls,
+  size: number,
+  backing: "anonymous" | "memfd",
+  alignment: number,
+): Placement {
+  const { pageSize } = syscalls;
+  // mmap aligns to pages only; the surplus is address space, not memory.
+  const length = roundUp(size, pageSize) + (alignment - pageSize);
+  try {
+    const mapped = mapBacking(syscalls, length, backing, { map: 0, memfd: 0 });
+    const offset = Number(-mapped.memory.address & BigInt(alignment - 1));
+    if (alignment > pageSize) adviseHugePages(syscalls, mapped.memory);
+    return { ...mapped, pageSize, offset };
+  } catch (error) {
+    throw noMemory(error, length, pageSize);
+  }
+}
+
+function adviseHugePages(syscalls: Syscalls, memory: MappedMemory): void {
+  try {
+    syscalls.madvise(memory.address, memory.length, MADV_HUGEPAGE);
+  } catch {
+    // A kernel without transparent huge pages answers EINVAL; nothing is lost but speed.
+  }
+}
+
+function mapBacking(
+  syscalls: Syscalls,
+  length: number,
+  backing: "anonymous" | "memfd",
+  extra: { readonly map: number; readonly memfd: number },
+): { memory: MappedMemory; fd: Fd | undefined } {
+  const prot = PROT_READ | PROT_WRITE;
+  if (backing === "anonymous") {
+    const flags = MAP_PRIVATE | MAP_ANONYMOUS | extra.map | (extra.map === 0 ? MAP_NORESERVE : 0);
+    const memory = MappedMemory.map(syscalls, { length, prot, flags });
+    return { memory: guardedAgainstFork(syscalls, memory), fd: undefined };
+  }
+  const fd = syscalls.memfd("iospan", MFD_CLOEXEC | extra.memfd, length);
+  try {
+    return { memory: MappedMemory.map(syscalls, { length, prot, flags: MAP_SHARED, fd }), fd };
+  } catch (error) {
+    syscalls.close(fd);
+    throw error;
+  }
+}
+
+/**
+ * After a fork, the parent's first write to a private page may give the parent a copy while the device keeps the
+ * original (Linux before 5.12 does so even for pinned pages). A child without the mapping cannot cause that.
+ */
+function guardedAgainstFork(syscalls: Syscalls, memory: MappedMemory): MappedMemory {
+  try {
+    syscalls.madvise(memory.address, memory.length, MADV_DONTFORK);
+    return memory;
+  } catch (error) {
+    memory.release();
+    throw error;
+  }
+}
+
+function noMemory(error: unknown, length: number, pageSize: number): unknown {
+  if (!(error instanceof SyscallError)) return error;
+  const kind = pageSize >= 2 * MIB ? `huge pages of ${pageSize / MIB} MiB` : "memory";
+  const message = `no ${kind} for ${length} bytes: ${error.message}`;
+  const code: ErrorCode = [errno.ENOMEM, errno.EINVAL, errno.EAGAIN].some((known) => known === error.errno)
+    ? "ERR_IOSPAN_NO_MEMORY"
+    : "ERR_IOSPAN_SYSCALL";
+  const pages = length / pageSize;
+  const hint =
+    pageSize >= 2 * MIB
+      ? `reserve them: echo ${pages} > /sys/kernel/mm/hugepages/hugepages-${pageSize / 1024}kB/nr_hugepages`
+      : "free memory, or raise the limits on address space (ulimit -v) and mappings (vm.max_map_count)";
+  return new IospanError(code, message, { ...factsOf(error), hint });
+}

@@ -1,0 +1,100 @@
+import { IospanError } from "../errors.js";
+import { hex } from "../iova.js";
+import { MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE } from "./mmap-flags.js";
+import { type MmapRequest, SyscallError, type Syscalls } from "./syscalls.js";
+
+interface Span {
+  readonly syscalls: Syscalls;
+  readonly address: bigint;
+  readonly length: number;
+}
+
+/**
+ * An ArrayBuffer over mmapped memory cannot be taken back from JavaScript that still holds it, and touching it after
+ * munmap would end the process. So a released span keeps its addresses, with anonymous memory behind them, until the
+ * garbage collector says that no view is left.
+ */
+const unreachable = new FinalizationRegistry<Span>(({ syscalls, address, length }) => {
+  try {
+    syscalls.munmap(address, length);
+  } catch {
+    // Nobody is left to tell; the addresses stay taken and hold no memory.
+  }
+});
+
+/**
+ * One mmap(2) with a life cycle. After {@link release} the object throws; a view that was kept reads zeros and reaches
+ * neither the memory nor the device that used to be there.
+ */
+export class MappedMemory implements Disposable {
+  readonly address: bigint;
+  /** Bytes. */
+  readonly length: number;
+  readonly #syscalls: Syscalls;
+  #buffer: ArrayBuffer | undefined;
+  #released = false;
+
+  private constructor(syscalls: Syscalls, address: bigint, length: number) {
+    this.#syscalls = syscalls;
+    this.address = address;
+    this.length = length;
+  }
+
+  /** @throws SyscallError as mmap(2) answers. */
+  static map(syscalls: Syscalls, request: MmapRequest): MappedMemory {
+    return new MappedMemory(syscalls, syscalls.mmap(request), request.length);
+  }
+
+  get released(): boolean {
+    return this.#released;
+  }
+
+  /**
+   * The mapped bytes, without a copy; the same object each time.
+   * @throws IospanError `ERR_IOSPAN_RELEASED` after {@link release}.
+   */
+  get buffer(): ArrayBuffer {
+    if (this.#released) {
+      throw new IospanError("ERR_IOSPAN_RELEASED", `the memory at ${hex(this.address)} has been released`, {
+        hint: "keep the object that owns the memory open for as long as it is used",
+      });
+    }
+    this.#buffer ??= this.#syscalls.view(this.address, this.length);
+    return this.#buffer;
+  }
+
+  /**
+   * Gives the memory back. A second call does nothing.
+   * @throws SyscallError where the kernel refuses; the object counts as released all the same, and the memory behind it
+   * returns when no view of it is left.
+   */
+  release(): void {
+    if (this.#released) return;
+    this.#released = true;
+    const span = { syscalls: this.#syscalls, address: this.address, length: this.length };
+    if (this.#buffer === undefined) return twice(() => span.syscalls.munmap(span.address, span.length));
+    unreachable.register(this.#buffer, span);
+    this.#buffer = undefined;
+    twice(() => coverWithZeros(span));
+  }
+
+  [Symbol.dispose](): void {
+    this.release();
+  }
+}
+
+/** Replaces what is mapped in one step, so that there is no moment at which a late access would fault. */
+function coverWithZeros({ syscalls, address, length }: Span): void {
+  const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
+  syscalls.mmap({ address, length, prot: PROT_READ | PROT_WRITE, flags });
+}
+
+/** A release has no second chance later, and ENOMEM and EAGAIN pass: so it is tried twice. */
+function twice(step: () => void): void {
+  try {
+    step();
+  } catch (error) {
+    if (!(error instanceof SyscallError)) throw error;
+    step();
+  }
+}

@@ -1,0 +1,244 @@
+import { IospanError } from "../errors.js";
+import { hex } from "../iova.js";
+import { MappedMemory } from "../syscalls/mapped-memory.js";
+import { MAP_SHARED, PROT_READ, PROT_WRITE } from "../syscalls/mmap-flags.js";
+import { type Fd, factsOf, type Mmio, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
+
+/** A part of a region that may be mapped into the process; bytes from the region's start. */
+export interface MmapArea {
+  readonly offset: number;
+  readonly size: number;
+}
+
+/** What the kernel says of a region. */
+export interface RegionInfo {
+  readonly index: number;
+  /** `bar0`, `config`, … or the index as text where the bus has no name for it. */
+  readonly name: string;
+  /** Bytes. */
+  readonly size: number;
+  /** Where it begins in the device's file. */
+  readonly fileOffset: bigint;
+  readonly readable: boolean;
+  readonly writable: boolean;
+  /** What may be mmapped: the whole region, the kernel's sparse areas, or nothing. */
+  readonly mmapAreas: readonly MmapArea[];
+}
+
+type Width = 1 | 2 | 4 | 8;
+
+interface MappedArea extends MmapArea {
+  readonly memory: MappedMemory;
+  readonly mmio: Mmio;
+}
+
+/**
+ * A device's region: a BAR, its configuration space, a register frame. Where the kernel allows it the registers are
+ * mapped into the process, elsewhere they are read and written with pread and pwrite; either way one call is one access
+ * of that width (8 bytes without a mapping may be two of 4, `drivers/vfio/pci/vfio_pci_rdwr.c`).
+ * Offsets are in bytes and must be multiples of the width.
+ *
+ * After the device is closed every access throws `ERR_IOSPAN_RELEASED`.
+ */
+export class Region implements RegionInfo {
+  readonly index: number;
+  readonly name: string;
+  readonly size: number;
+  readonly fileOffset: bigint;
+  readonly readable: boolean;
+  readonly writable: boolean;
+  readonly mmapAreas: readonly MmapArea[];
+  readonly #device: string;
+  readonly #syscalls: Syscalls;
+  #fd: Fd | undefined;
+  #mapped: readonly MappedArea[] | undefined;
+
+  /** @internal */
+  constructor(syscalls: Syscalls, device: string, fd: Fd, info: RegionInfo) {
+    this.#syscalls = syscalls;
+    this.#device = device;
+    this.#fd = fd;
+    this.index = info.index;
+    this.name = info.name;
+    this.size = info.size;
+    this.fileOffset = info.fileOffset;
+    this.readable = info.readable;
+    this.writable = info.writable;
+    this.mmapAreas = info.mmapAreas;
+  }
+
+  read8(offset: number): number {
+    const area = this.#area(offset, 1);
+    return area === undefined ? this.#pread(offset, 1).getUint8(0) : area.mmio.read8(offset - area.offset);
+  }
+
+  read16(offset: number): number {
+    const area = this.#area(offset, 2);
+    return area === undefined ? this.#pread(offset, 2).getUint16(0, true) : area.mmio.read16(offset - area.offset);
+  }
+
+  read32(offset: number): number {
+    const area = this.#area(offset, 4);
+    return area === undefined ? this.#pread(offset, 4).getUint32(0, true) : area.mmio.read32(offset - area.offset);
+  }
+
+  read64(offset: number): bigint {
+    const area = this.#area(offset, 8);
+    return area === undefined ? this.#pread(offset, 8).getBigUint64(0, true) : area.mmio.read64(offset - area.offset);
+  }
+
+  write8(offset: number, value: number): void {
+    const area = this.#area(offset, 1);
+    if (area !== undefined) area.mmio.write8(offset - area.offset, value);
+    else this.#pwrite(offset, 1, (view) => view.setUint8(0, value));
+  }
+
+  write16(offset: number, value: number): void {
+    const area = this.#area(offset, 2);
+    if (area !== undefined) area.mmio.write16(offset - area.offset, value);
+    else this.#pwrite(offset, 2, (view) => view.setUint16(0, value, true));
+  }
+
+  write32(offset: number, value: number): void {
+    const area = this.#area(offset, 4);
+    if (area !== undefined) area.mmio.write32(offset - area.offset, value);
+    else this.#pwrite(offset, 4, (view) => view.setUint32(0, value, true));
+  }
+
+  write64(offset: number, value: bigint): void {
+    const area = this.#area(offset, 8);
+    if (area !== undefined) area.mmio.write64(offset - area.offset, value);
+    else this.#pwrite(offset, 8, (view) => view.setBigUint64(0, value, true));
+  }
+
+  /**
+   * A copy of `length` bytes from `offset`, read through the device's file: for configuration space, ROMs and dumps.
+   * @throws IospanError `ERR_IOSPAN_REGION_ACCESS` when the kernel gives fewer bytes.
+   */
+  read(offset: number, length: number): Uint8Array {
+    this.#checkRange(offset, length);
+    const bytes = new Uint8Array(length);
+    this.#transfer("pread", bytes, offset);
+    return bytes;
+  }
+
+  /** Maps what may be mapped now rather than at the first access. @internal */
+  get areas(): readonly MappedArea[] {
+    this.#mapped ??= this.#map();
+    return this.#mapped;
+  }
+
+  /** @internal The device's part: takes the registers away from everybody who still holds the region. */
+  close(): void {
+    this.#fd = undefined;
+    const mapped = this.#mapped ?? [];
+    this.#mapped = undefined;
+    releaseAll(mapped.map((area) => area.memory));
+  }
+
+  #area(offset: number, width: Width): MappedArea | undefined {
+    if (!Number.isSafeInteger(offset) || offset < 0 || offset + width > this.size) throw this.#outOfRange(offset, width);
+    if (offset % width !== 0) throw this.#misaligned(offset, width);
+    return this.areas.find((area) => offset >= area.offset && offset + width <= area.offset + area.size);
+  }
+
+  #checkRange(offset: number, length: number): void {
+    const valid = Number.isSafeInteger(offset) && Number.isSafeInteger(length) && offset >= 0 && length >= 0;
+    if (!valid || offset + length > this.size) throw this.#outOfRange(offset, length);
+  }
+
+  #map(): readonly MappedArea[] {
+    const fd = this.#openFd();
+    const prot = (this.readable ? PROT_READ : 0) | (this.writable ? PROT_WRITE : 0);
+    const mapped: MappedArea[] = [];
+    try {
+      for (const { offset, size } of this.mmapAreas) {
+        const request = { length: size, prot, flags: MAP_SHARED, fd, offset: this.fileOffset + BigInt(offset) };
+        const memory = MappedMemory.map(this.#syscalls, request);
+        mapped.push({ offset, size, memory, mmio: this.#syscalls.mmio(memory.buffer) });
+      }
+      return mapped;
+    } catch (error) {
+      releaseAll(mapped.map((area) => area.memory));
+      throw this.#refused(error, "mmap");
+    }
+  }
+
+  #pread(offset: number, width: Width): DataView {
+    const bytes = new Uint8Array(width);
+    this.#transfer("pread", bytes, offset);
+    return new DataView(bytes.buffer);
+  }
+
+  #pwrite(offset: number, width: Width, set: (view: DataView) => void): void {
+    const bytes = new Uint8Array(width);
+    set(new DataView(bytes.buffer));
+    this.#transfer("pwrite", bytes, offset);
+  }
+
+  #transfer(call: "pread" | "pwrite", bytes: Uint8Array, offset: number): void {
+    const fd = this.#openFd();
+    let done: number;
+    try {
+      done = this.#syscalls[call](fd, bytes, this.fileOffset + BigInt(offset));
+    } catch (error) {
+      throw this.#refused(error, call);
+    }
+    // A register that was transferred in part is no value at all.
+    if (done !== bytes.length) throw this.#short(offset, bytes.length, done);
+  }
+
+  #openFd(): Fd {
+    if (this.#fd !== undefined) return this.#fd;
+    throw new IospanError("ERR_IOSPAN_RELEASED", `${this.#device} is closed; ${this.name} cannot be accessed`, {
+      device: this.#device,
+      hint: "open the device again and take its regions anew",
+    });
+  }
+
+  #outOfRange(offset: number, length: number): IospanError {
+    const range = `${length} bytes at ${Number.isSafeInteger(offset) ? hex(offset) : offset}`;
+    return new IospanError("ERR_IOSPAN_REGION_RANGE", `${range} do not lie in ${this.name} of ${this.#device}`, {
+      device: this.#device,
+      hint: `${this.name} is ${hex(this.size)} bytes long`,
+    });
+  }
+
+  #misaligned(offset: number, width: Width): IospanError {
+    const message = `a ${width * 8}-bit access at ${hex(offset)} of ${this.name} of ${this.#device} is not aligned`;
+    return new IospanError("ERR_IOSPAN_REGION_ACCESS", message, {
+      device: this.#device,
+      hint: `use an offset that is a multiple of ${width}, or narrower accesses`,
+    });
+  }
+
+  #short(offset: number, wanted: number, done: number): IospanError {
+    const message = `${done} of ${wanted} bytes at ${hex(offset)} of ${this.name} of ${this.#device} were transferred`;
+    return new IospanError("ERR_IOSPAN_REGION_ACCESS", message, {
+      device: this.#device,
+      hint: "the device's kernel driver does not pass this access on; try another width",
+    });
+  }
+
+  #refused(error: unknown, call: string): unknown {
+    if (!(error instanceof SyscallError)) return error;
+    return new IospanError("ERR_IOSPAN_REGION_ACCESS", `${call} of ${this.name} of ${this.#device}: ${error.message}`, {
+      ...factsOf(error),
+      device: this.#device,
+      hint: "the region may be disabled: check the PCI command register (memory space) and the power state",
+    });
+  }
+}
+
+/** Releases every one of them before it reports the first that would not go. */
+function releaseAll(memories: readonly MappedMemory[]): void {
+  const failures: unknown[] = [];
+  for (const memory of memories) {
+    try {
+      memory.release();
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  if (failures.length > 0) throw failures[0];
+}
