@@ -7,9 +7,13 @@ import { IospanError } from "../errors.js";
 export function byteCount(value: number | bigint, what: string, least = 1): number {
   const bytes = Number(value);
   if (!Number.isSafeInteger(bytes) || bytes < least) {
-    throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `${what} is ${value}; it must be an integer of at least ${least}`, {
-      hint: "sizes and offsets are in bytes",
-    });
+    throw new IospanError(
+      "ERR_IOSPAN_INVALID_ARGUMENT",
+      `${what} is ${value}; it must be an integer of at least ${least}`,
+      {
+        hint: "sizes and offsets are in bytes",
+      },
+    );
   }
   return bytes;
 }

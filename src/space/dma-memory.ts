@@ -32,6 +32,8 @@ export interface DmaMemoryOptions {
   readonly hugePages?: HugePages;
   /** `memfd` memory has a file descriptor ({@link DmaMemory.fd}) to share with other processes. `anonymous` where absent. */
   readonly backing?: "anonymous" | "memfd";
+  /** Bytes, a power of two: address and size become multiples of it. The page size where absent. */
+  readonly alignment?: number;
 }
 
 interface Placement {
@@ -76,8 +78,9 @@ export class DmaMemory implements Disposable {
    */
   static allocate(machine: Machine, size: number | bigint, options: DmaMemoryOptions = {}): DmaMemory {
     const { syscalls } = machine;
-    const placement = place(syscalls, byteCount(size, "size"), options);
-    return new DmaMemory(syscalls, placement, roundUp(byteCount(size, "size"), placement.pageSize));
+    const bytes = roundUp(byteCount(size, "size"), alignmentOf(syscalls, options));
+    const placement = place(syscalls, bytes, options);
+    return new DmaMemory(syscalls, placement, roundUp(bytes, placement.pageSize));
   }
 
   /**
@@ -137,12 +140,23 @@ function roundUp(size: number, unit: number): number {
   return Math.ceil(size / unit) * unit;
 }
 
+function alignmentOf({ pageSize }: Syscalls, { alignment = pageSize, hugePages }: DmaMemoryOptions): number {
+  const most = hugePages === "2MiB" ? 2 * MIB : GIB;
+  if (alignment >= 1 && alignment <= most && Number.isInteger(Math.log2(alignment)))
+    return Math.max(alignment, pageSize);
+  throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `an alignment of ${alignment} bytes`, {
+    hint: `it must be a power of two up to ${most}`,
+  });
+}
+
 function place(syscalls: Syscalls, size: number, options: DmaMemoryOptions): Placement {
   const backing = options.backing ?? "anonymous";
   const hugePages = options.hugePages ?? "try";
+  const alignment = alignmentOf(syscalls, options);
   if (hugePages === "1GiB") return placeHuge(syscalls, size, GIB, backing);
   if (hugePages === "2MiB") return placeHuge(syscalls, size, 2 * MIB, backing);
-  if (hugePages === "try" && size >= 2 * MIB) {
+  const wantsHuge = hugePages === "try" && size >= 2 * MIB;
+  if (wantsHuge && alignment <= 2 * MIB) {
     try {
       return placeHuge(syscalls, size, 2 * MIB, backing);
     } catch (error) {
@@ -150,7 +164,7 @@ function place(syscalls: Syscalls, size: number, options: DmaMemoryOptions): Pla
       if (!(error instanceof IospanError) || error.code !== "ERR_IOSPAN_NO_MEMORY") throw error;
     }
   }
-  return placeOrdinary(syscalls, size, backing, hugePages === "try" && size >= 2 * MIB ? 2 * MIB : syscalls.pageSize);
+  return placeOrdinary(syscalls, size, backing, Math.max(alignment, wantsHuge ? 2 * MIB : 0));
 }
 
 function placeHuge(syscalls: Syscalls, size: number, pageSize: number, backing: "anonymous" | "memfd"): Placement {
@@ -165,19 +179,14 @@ function placeHuge(syscalls: Syscalls, size: number, pageSize: number, backing: 
   }
 }
 
-function placeOrdinary(
-  syscalls: Syscalls,
-  size: number,
-  backing: "anonymous" | "memfd",
-  alignment: number,
-): Placement {
+function placeOrdinary(syscalls: Syscalls, size: number, backing: "anonymous" | "memfd", alignment: number): Placement {
   const { pageSize } = syscalls;
   // mmap aligns to pages only; the surplus is address space, not memory.
   const length = roundUp(size, pageSize) + (alignment - pageSize);
   try {
     const mapped = mapBacking(syscalls, length, backing, { map: 0, memfd: 0 });
     const offset = Number(-mapped.memory.address & BigInt(alignment - 1));
-    if (alignment > pageSize) adviseHugePages(syscalls, mapped.memory);
+    if (alignment >= 2 * MIB) adviseHugePages(syscalls, mapped.memory);
     return { ...mapped, pageSize, offset };
   } catch (error) {
     throw noMemory(error, length, pageSize);

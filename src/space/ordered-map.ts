@@ -1,35 +1,37 @@
-/** Slots per node. 32 keys are four cache lines: more makes inserting slower, fewer makes the tree deeper (measured, bench/iova-allocator.ts). */
+/** Slots per node, a power of two. More make changing a node slower, fewer make the tree deeper; 32 measured best (bench/iova-allocator.ts). */
 const WIDTH = 32;
+const SHIFT = Math.log2(WIDTH);
 
 /** Levels the cursor has room for. A tree of half-full nodes this deep holds 16^12 entries. */
 const MAX_HEIGHT = 12;
 
-const NO_NODE = -1;
+const NONE = -1;
+const LEAST = Number.NEGATIVE_INFINITY;
 
 /**
  * A map from number to number, ordered by key, that also finds the first entry whose VALUE is at least x. Every operation is O(log n).
  *
  * It is a B+tree in typed arrays. All nodes look alike: up to {@link WIDTH} slots in ascending key order. A slot of a leaf is an entry;
  * a slot of an inner node stands for a child: its key is the child's first key, its value the largest value below it.
- * That largest value is what makes the search by value a descent, and one layout for both kinds is what keeps the code short.
+ * That largest value makes the search by value a descent, and the one layout keeps the code short.
+ * A node is given back when its last slot goes; half-empty nodes are not merged.
  *
  * There is one cursor, which the methods move and work at, so that finding an entry and changing it costs one descent and no garbage.
- * A node is given back when its last slot goes; half-empty nodes are not merged.
+ * Before the first entry there is a place for the cursor too: an entry with the key -Infinity, which nobody sees.
  */
 export class OrderedMap {
-  #keys = new Float64Array(WIDTH);
-  #values = new Float64Array(WIDTH);
+  #keys = new Float64Array(WIDTH).fill(LEAST);
+  #values = new Float64Array(WIDTH).fill(LEAST);
   #children = new Int32Array(WIDTH);
-  #counts = new Uint8Array(1);
+  #counts = new Uint8Array(1).fill(1);
   #nodesUsed = 1;
-  #spareNode = NO_NODE;
+  #spareNode = NONE;
   #root = 0;
   #height = 1;
   #size = 0;
 
-  /** The cursor: for each level, leaves being level 0, a node and a slot in it. Slot -1 of a leaf is the place before the first entry. */
-  readonly #node = new Int32Array(MAX_HEIGHT);
-  readonly #at = new Int32Array(MAX_HEIGHT).fill(-1);
+  /** The cursor: a slot for each level, leaves being level 0. Slots are numbered through all nodes, `node * WIDTH` being a node's first. */
+  readonly #path = new Int32Array(MAX_HEIGHT);
 
   /** The number of entries. */
   get size(): number {
@@ -41,17 +43,17 @@ export class OrderedMap {
     return this.#largestIn(this.#root);
   }
 
-  /** The key of the entry at the cursor. */
+  /** The key of the entry at the cursor; -Infinity before the first. */
   get key(): number {
     return this.#keyAt(this.#slot(0));
   }
 
-  /** The value of the entry at the cursor. */
+  /** The value of the entry at the cursor; -Infinity before the first. */
   get value(): number {
     return this.#valueAt(this.#slot(0));
   }
 
-  /** Changes the value of the entry at the cursor. */
+  /** Changes the value of the entry at the cursor, which must be at one. */
   set value(value: number) {
     const slot = this.#slot(0);
     const before = this.#valueAt(slot);
@@ -63,104 +65,102 @@ export class OrderedMap {
   seek(key: number): boolean {
     let node = this.#root;
     for (let level = this.#height - 1; level > 0; level--) {
-      this.#node[level] = node;
-      this.#at[level] = Math.max(0, this.#lastAtMost(node, key));
-      node = this.#childAt(this.#slot(level));
+      const slot = this.#lastAtMost(node, key);
+      this.#path[level] = slot;
+      node = this.#childAt(slot);
     }
-    const at = this.#lastAtMost(node, key);
-    this.#node[0] = node;
-    this.#at[0] = at;
-    return at >= 0;
+    const slot = this.#lastAtMost(node, key);
+    this.#path[0] = slot;
+    return this.#keyAt(slot) !== LEAST;
   }
 
-  /** Moves the cursor to the first entry whose value is at least `value`. False: there is none, and the cursor is nowhere until the next `seek`. */
+  /** Moves the cursor to the first entry whose value is at least `value`. False: there is none, the cursor is before the first entry. */
   firstAtLeast(value: number): boolean {
-    const top = this.#height - 1;
-    this.#node[top] = this.#root;
-    this.#at[top] = -1;
-    return this.#advance(top, value);
+    const slot = this.#scan(this.#root, this.#root * WIDTH, value);
+    if (slot === NONE) return this.seek(LEAST);
+    this.#descend(this.#height - 1, slot, value);
+    return true;
   }
 
   /** Moves the cursor forward to the next entry whose value is at least `value`. False: there is none, and the cursor stays. */
   nextAtLeast(value: number): boolean {
-    return this.#advance(0, value);
-  }
-
-  /** Moves the cursor one entry forward. False: it is at the last one, and stays. */
-  next(): boolean {
-    return this.#advance(0, Number.NEGATIVE_INFINITY);
-  }
-
-  /** Moves the cursor one entry back. False: it is at the first one, and stays. */
-  previous(): boolean {
-    let level = 0;
-    while (this.#index(level) <= 0) if (++level === this.#height) return false;
-    this.#at[level] = this.#index(level) - 1;
-    for (; level > 0; level--) {
-      const child = this.#childAt(this.#slot(level));
-      this.#node[level - 1] = child;
-      this.#at[level - 1] = this.#count(child) - 1;
-    }
-    return true;
-  }
-
-  /** Adds an entry right after the cursor and moves the cursor to it. `key` must lie between the keys of the two neighbours. */
-  insertAfter(key: number, value: number): void {
-    this.#makeRoom(key);
-    const at = this.#index(0) + 1;
-    this.#at[0] = at;
-    this.#openSlot(this.#nodeAt(0), at, key, value, NO_NODE);
-    this.#size++;
-    this.#updateLargest(0, Number.NEGATIVE_INFINITY, value);
-    if (at === 0) this.#updateFirstKey(0);
-  }
-
-  /** Removes the entry after the cursor, which must be at an entry and not at the last one. The cursor stays. */
-  removeNext(): void {
-    const key = this.key;
-    const sameLeaf = this.#index(0) + 1 < this.#count(this.#nodeAt(0));
-    this.next();
-    this.#removeHere();
-    if (sameLeaf) this.#at[0] = this.#index(0) - 1;
-    else this.seek(key);
-  }
-
-  // Moving
-
-  /** From the cursor's slot at `level`, moves to the next entry with a value of at least `value`: up until a node has such a slot, then down. */
-  #advance(level: number, value: number): boolean {
-    let found = level;
-    while (!this.#scan(found, value)) if (++found === this.#height) return false;
-    for (; found > 0; found--) {
-      this.#node[found - 1] = this.#childAt(this.#slot(found));
-      this.#at[found - 1] = -1;
-      this.#scan(found - 1, value);
-    }
-    return true;
-  }
-
-  /** Moves the cursor inside its node at `level` to the next slot with a value of at least `value`, or not at all. */
-  #scan(level: number, value: number): boolean {
-    const node = this.#nodeAt(level);
-    const end = node * WIDTH + this.#count(node);
-    for (let slot = this.#slot(level) + 1; slot < end; slot++) {
-      if (this.#valueAt(slot) < value) continue;
-      this.#at[level] = slot - node * WIDTH;
+    for (let level = 0; level < this.#height; level++) {
+      const here = this.#slot(level);
+      const slot = this.#scan(here >> SHIFT, here + 1, value);
+      if (slot === NONE) continue;
+      this.#descend(level, slot, value);
       return true;
     }
     return false;
   }
 
+  /** Moves the cursor one entry forward. False: it is at the last one, and stays. */
+  next(): boolean {
+    return this.nextAtLeast(LEAST);
+  }
+
+  /** Moves the cursor one entry back. False: it was at the first one, and is before it now. */
+  previous(): boolean {
+    let level = 0;
+    while (this.#isFirstSlot(level)) if (++level === this.#height) return false;
+    let slot = this.#slot(level) - 1;
+    for (; level > 0; level--) {
+      this.#path[level] = slot;
+      slot = this.#lastSlot(this.#childAt(slot));
+    }
+    this.#path[0] = slot;
+    return this.#keyAt(slot) !== LEAST;
+  }
+
+  /** Adds an entry right after the cursor and moves the cursor to it. `key` must lie between the keys of the two neighbours. */
+  insertAfter(key: number, value: number): void {
+    if (this.#isFull(0)) this.#makeRoom(key);
+    const slot = this.#slot(0) + 1;
+    this.#path[0] = slot;
+    this.#openSlot(slot, key, value, NONE);
+    this.#size++;
+    this.#updateLargest(0, LEAST, value);
+  }
+
+  /** Removes the entry after the cursor, if there is one. The cursor stays. */
+  removeNext(): void {
+    const here = this.#slot(0);
+    const key = this.#keyAt(here);
+    if (!this.next()) return;
+    this.#removeHere();
+    if (here >> SHIFT === this.#slot(0) >> SHIFT) this.#path[0] = here;
+    else this.seek(key);
+  }
+
+  #descend(from: number, first: number, value: number): void {
+    let slot = first;
+    for (let level = from; level > 0; level--) {
+      this.#path[level] = slot;
+      const child = this.#childAt(slot);
+      slot = this.#scan(child, child * WIDTH, value);
+    }
+    this.#path[0] = slot;
+  }
+
+  /** The first slot of `node` from `from` on with a value of at least `value`, or {@link NONE}. */
+  #scan(node: number, from: number, value: number): number {
+    const values = this.#values;
+    const end = node * WIDTH + this.#count(node);
+    for (let slot = from; slot < end; slot++) if ((values[slot] as number) >= value) return slot;
+    return NONE;
+  }
+
+  /** The last slot of `node` with a key of at most `key`. There is one, since the caller comes from a key that is. */
   #lastAtMost(node: number, key: number): number {
-    const base = node * WIDTH;
-    let low = 0;
-    let high = this.#count(node);
-    while (low < high) {
+    const keys = this.#keys;
+    let low = node * WIDTH;
+    let high = low + this.#count(node);
+    while (high - low > 1) {
       const middle = (low + high) >>> 1;
-      if (this.#keyAt(base + middle) <= key) low = middle + 1;
+      if ((keys[middle] as number) <= key) low = middle;
       else high = middle;
     }
-    return low - 1;
+    return low;
   }
 
   // Keeping the inner slots true
@@ -174,7 +174,7 @@ export class OrderedMap {
       const largest = this.#valueAt(slot);
       if (is <= largest) {
         if (was < largest) return;
-        is = this.#largestIn(this.#nodeAt(above - 1));
+        is = this.#largestIn(this.#childAt(slot));
         if (is === largest) return;
       }
       this.#values[slot] = is;
@@ -182,20 +182,12 @@ export class OrderedMap {
     }
   }
 
-  /** The first key of the cursor's node at `level` changed: corrects the keys above. */
-  #updateFirstKey(level: number): void {
-    for (let above = level + 1; above < this.#height; above++) {
-      this.#keys[this.#slot(above)] = this.#keyAt(this.#nodeAt(above - 1) * WIDTH);
-      if (this.#index(above) > 0) return;
-    }
-  }
-
   #largestIn(node: number): number {
-    const base = node * WIDTH;
-    const end = base + this.#count(node);
-    let largest = Number.NEGATIVE_INFINITY;
-    for (let slot = base; slot < end; slot++) {
-      const value = this.#valueAt(slot);
+    const values = this.#values;
+    const end = node * WIDTH + this.#count(node);
+    let largest = LEAST;
+    for (let slot = node * WIDTH; slot < end; slot++) {
+      const value = values[slot] as number;
       if (value > largest) largest = value;
     }
     return largest;
@@ -215,63 +207,71 @@ export class OrderedMap {
   }
 
   #split(level: number): void {
-    const node = this.#nodeAt(level);
+    const node = this.#slot(level) >> SHIFT;
     // Addresses are handed out upwards, so most entries come last: splitting there leaves full nodes behind, not half-full ones.
     const keep = this.#isAtEnd() ? WIDTH - 1 : WIDTH / 2;
     const right = this.#newNode();
-    this.#copySlots(node * WIDTH + keep, (node + 1) * WIDTH, right * WIDTH);
+    this.#moveSlots(node * WIDTH + keep, (node + 1) * WIDTH, right * WIDTH);
     this.#counts[node] = keep;
     this.#counts[right] = WIDTH - keep;
-    this.#values[this.#slot(level + 1)] = this.#largestIn(node);
-    const after = this.#index(level + 1) + 1;
-    this.#openSlot(this.#nodeAt(level + 1), after, this.#keyAt(right * WIDTH), this.#largestIn(right), right);
+    const parent = this.#slot(level + 1);
+    this.#values[parent] = this.#largestIn(node);
+    this.#openSlot(parent + 1, this.#keyAt(right * WIDTH), this.#largestIn(right), right);
   }
 
   #addRoot(): void {
     const child = this.#root;
     this.#root = this.#newNode();
-    this.#openSlot(this.#root, 0, this.#keyAt(child * WIDTH), this.#largestIn(child), child);
-    this.#node[this.#height] = this.#root;
-    this.#at[this.#height] = 0;
-    this.#height++;
+    const slot = this.#root * WIDTH;
+    this.#keys[slot] = LEAST;
+    this.#values[slot] = this.#largestIn(child);
+    this.#children[slot] = child;
+    this.#counts[this.#root] = 1;
+    this.#path[this.#height++] = slot;
   }
 
-  /** Removes the entry at the cursor, with the nodes that empties; above the leaf the cursor is wrong afterwards if there were any. */
+  /** Removes the entry at the cursor, with the nodes that empties; the cursor must be moved before it is used again. */
   #removeHere(): void {
     let level = 0;
-    for (; level + 1 < this.#height && this.#count(this.#nodeAt(level)) === 1; level++)
-      this.#freeNode(this.#nodeAt(level));
+    while (this.#count(this.#slot(level) >> SHIFT) === 1) this.#freeNode(this.#slot(level++) >> SHIFT);
     const slot = this.#slot(level);
-    const node = this.#nodeAt(level);
+    const node = slot >> SHIFT;
     const value = this.#valueAt(slot);
-    this.#copySlots(slot + 1, node * WIDTH + this.#count(node), slot);
+    this.#moveSlots(slot + 1, this.#lastSlot(node) + 1, slot);
     this.#counts[node] = this.#count(node) - 1;
     this.#size--;
-    this.#updateLargest(level, value, Number.NEGATIVE_INFINITY);
-    if (this.#index(level) === 0) this.#updateFirstKey(level);
+    this.#updateLargest(level, value, LEAST);
+    this.#updateFirstKey(level);
     this.#dropThinRoot();
+  }
+
+  /** The first slot of the cursor's node at `level` may have gone: gives the slots above the key of the new first. */
+  #updateFirstKey(level: number): void {
+    for (let at = level; at + 1 < this.#height && this.#isFirstSlot(at); at++) {
+      this.#keys[this.#slot(at + 1)] = this.#keyAt(this.#slot(at));
+    }
   }
 
   #dropThinRoot(): void {
     while (this.#height > 1 && this.#count(this.#root) === 1) {
-      const root = this.#root;
-      this.#root = this.#childAt(root * WIDTH);
-      this.#freeNode(root);
+      const child = this.#childAt(this.#root * WIDTH);
+      this.#freeNode(this.#root);
+      this.#root = child;
       this.#height--;
     }
   }
 
-  #openSlot(node: number, at: number, key: number, value: number, child: number): void {
-    const slot = node * WIDTH + at;
-    const end = node * WIDTH + this.#count(node);
-    this.#copySlots(slot, end, slot + 1);
+  #openSlot(slot: number, key: number, value: number, child: number): void {
+    // The slot may be the one after a full... never: callers make room first, so slot - 1 is in the same node.
+    const node = (slot - 1) >> SHIFT;
+    this.#moveSlots(slot, this.#lastSlot(node) + 1, slot + 1);
     this.#keys[slot] = key;
     this.#values[slot] = value;
     this.#children[slot] = child;
     this.#counts[node] = this.#count(node) + 1;
   }
 
-  #copySlots(from: number, end: number, to: number): void {
+  #moveSlots(from: number, end: number, to: number): void {
     this.#keys.copyWithin(to, from, end);
     this.#values.copyWithin(to, from, end);
     this.#children.copyWithin(to, from, end);
@@ -279,7 +279,7 @@ export class OrderedMap {
 
   #newNode(): number {
     const spare = this.#spareNode;
-    if (spare !== NO_NODE) {
+    if (spare !== NONE) {
       this.#spareNode = this.#childAt(spare * WIDTH);
       return spare;
     }
@@ -288,7 +288,6 @@ export class OrderedMap {
   }
 
   #freeNode(node: number): void {
-    this.#counts[node] = 0;
     this.#children[node * WIDTH] = this.#spareNode;
     this.#spareNode = node;
   }
@@ -302,30 +301,30 @@ export class OrderedMap {
     this.#counts = copyInto(new Uint8Array(nodes), this.#counts);
   }
 
-  // Reading the arrays; slots and nodes are in bounds by construction, which the type checker cannot see
+  // Reading the arrays. Slots and nodes are in bounds by construction, which the type checker cannot see.
 
   #isFull(level: number): boolean {
-    return this.#count(this.#nodeAt(level)) === WIDTH;
+    return this.#count(this.#slot(level) >> SHIFT) === WIDTH;
+  }
+
+  #isFirstSlot(level: number): boolean {
+    return this.#slot(level) % WIDTH === 0;
+  }
+
+  #lastSlot(node: number): number {
+    return node * WIDTH + this.#count(node) - 1;
   }
 
   /** Whether the cursor is at the last entry. */
   #isAtEnd(): boolean {
     for (let level = 0; level < this.#height; level++) {
-      if (this.#index(level) + 1 < this.#count(this.#nodeAt(level))) return false;
+      if (this.#slot(level) !== this.#lastSlot(this.#slot(level) >> SHIFT)) return false;
     }
     return true;
   }
 
   #slot(level: number): number {
-    return this.#nodeAt(level) * WIDTH + this.#index(level);
-  }
-
-  #nodeAt(level: number): number {
-    return this.#node[level] as number;
-  }
-
-  #index(level: number): number {
-    return this.#at[level] as number;
+    return this.#path[level] as number;
   }
 
   #count(node: number): number {

@@ -33,7 +33,8 @@ export function intercepted(inner: Syscalls, around: Around): Syscalls {
     open: (path, flags) => around({ name: "openat", path }, () => inner.open(path, flags)),
     openAsync: (path, flags) => aroundAsync({ name: "openat", path }, () => inner.openAsync(path, flags)),
     close: (fd) => around({ name: "close", fd }, () => inner.close(fd)),
-    ioctl: (fd, ioctl, argument) => around({ name: "ioctl", fd, ioctl, argument }, () => inner.ioctl(fd, ioctl, argument)),
+    ioctl: (fd, ioctl, argument) =>
+      around({ name: "ioctl", fd, ioctl, argument }, () => inner.ioctl(fd, ioctl, argument)),
     ioctlAsync: (fd, ioctl, argument) =>
       aroundAsync({ name: "ioctl", fd, ioctl, argument }, () => inner.ioctlAsync(fd, ioctl, argument)),
     pread: (fd, argument, offset) =>
@@ -55,7 +56,8 @@ export function intercepted(inner: Syscalls, around: Around): Syscalls {
 
     readFile: (path) => around({ name: "read-file", path }, () => inner.readFile(path)),
     readBytes: (path) => around({ name: "read-file", path }, () => inner.readBytes(path)),
-    writeFile: (path, argument) => around({ name: "write-file", path, argument }, () => inner.writeFile(path, argument)),
+    writeFile: (path, argument) =>
+      around({ name: "write-file", path, argument }, () => inner.writeFile(path, argument)),
     readDirectory: (path) => around({ name: "read-directory", path }, () => inner.readDirectory(path)),
     readLink: (path) => around({ name: "readlinkat", path }, () => inner.readLink(path)),
 

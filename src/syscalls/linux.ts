@@ -6,8 +6,8 @@ import { IospanError } from "../errors.js";
 import {
   type Fd,
   type IoctlArgument,
-  type Mmio,
   type MmapRequest,
+  type Mmio,
   type ResourceLimit,
   SyscallError,
   type Syscalls,
@@ -34,7 +34,8 @@ interface NativeFunction {
  */
 function loadLibc() {
   const libc = koffi.load(null);
-  const bind = (name: string, result: string, parameters: string[]): NativeFunction => libc.func(name, result, parameters);
+  const bind = (name: string, result: string, parameters: string[]): NativeFunction =>
+    libc.func(name, result, parameters);
   return {
     ioctl: bind("ioctl", "int", ["int", "ulong", "void *"]),
     ioctlValue: bind("ioctl", "int", ["int", "ulong", "ulong"]),
@@ -56,9 +57,13 @@ type Libc = ReturnType<typeof loadLibc>;
  */
 export function linuxSyscalls(): Syscalls {
   if (process.platform !== "linux" || !["x64", "arm64", "riscv64"].includes(process.arch)) {
-    throw new IospanError("ERR_IOSPAN_UNSUPPORTED_PLATFORM", `VFIO is Linux's; this is ${process.platform} on ${process.arch}`, {
-      hint: "run on 64-bit Linux",
-    });
+    throw new IospanError(
+      "ERR_IOSPAN_UNSUPPORTED_PLATFORM",
+      `VFIO is Linux's; this is ${process.platform} on ${process.arch}`,
+      {
+        hint: "run on 64-bit Linux",
+      },
+    );
   }
   return new LinuxSyscalls(loadLibc());
 }

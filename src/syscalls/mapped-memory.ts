@@ -72,7 +72,10 @@ export class MappedMemory implements Disposable {
     if (this.#released) return;
     this.#released = true;
     const span = { syscalls: this.#syscalls, address: this.address, length: this.length };
-    if (this.#buffer === undefined) return twice(() => span.syscalls.munmap(span.address, span.length));
+    if (this.#buffer === undefined) {
+      twice(() => span.syscalls.munmap(span.address, span.length));
+      return;
+    }
     unreachable.register(this.#buffer, span);
     this.#buffer = undefined;
     twice(() => coverWithZeros(span));

@@ -137,7 +137,8 @@ export class Region implements RegionInfo {
   }
 
   #area(offset: number, width: Width): MappedArea | undefined {
-    if (!Number.isSafeInteger(offset) || offset < 0 || offset + width > this.size) throw this.#outOfRange(offset, width);
+    if (!Number.isSafeInteger(offset) || offset < 0 || offset + width > this.size)
+      throw this.#outOfRange(offset, width);
     if (offset % width !== 0) throw this.#misaligned(offset, width);
     return this.areas.find((area) => offset >= area.offset && offset + width <= area.offset + area.size);
   }

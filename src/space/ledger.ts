@@ -1,0 +1,49 @@
+import type { Iova, IovaRange } from "../iova.js";
+import type { Access } from "../vfio/container.js";
+import type { DmaMemory } from "./dma-memory.js";
+
+/** One mapping of a space: what the ledger knows of it. */
+export interface MappingRecord {
+  readonly iova: Iova;
+  /** Bytes. */
+  readonly size: number;
+  /** Where the memory is in this process. */
+  readonly address: bigint;
+  readonly memory: DmaMemory;
+  /** What every interface may do, or for the interfaces it is limited to, what each of them may. */
+  readonly access: Access | ReadonlyMap<string, Access>;
+  /** The memory was allocated with the mapping and goes with the space. */
+  readonly ownsMemory: boolean;
+}
+
+/** The IOVAs of a mapping. */
+export function rangeOf({ iova, size }: Pick<MappingRecord, "iova" | "size">): IovaRange {
+  return { start: iova, end: (iova + BigInt(size) - 1n) as Iova };
+}
+
+/** What a device may do with a mapping; undefined when the mapping does not reach it. */
+export function accessOf(record: MappingRecord, interfaceName: string): Access | undefined {
+  return typeof record.access === "string" ? record.access : record.access.get(interfaceName);
+}
+
+/** The mappings that every IOMMU of a space has to have, by IOVA. What is valid or free is the allocator's business. */
+export class Ledger {
+  readonly #records = new Map<Iova, MappingRecord>();
+
+  has(record: MappingRecord): boolean {
+    return this.#records.get(record.iova) === record;
+  }
+
+  add(record: MappingRecord): void {
+    this.#records.set(record.iova, record);
+  }
+
+  delete(record: MappingRecord): void {
+    this.#records.delete(record.iova);
+  }
+
+  /** Ascending by IOVA. */
+  sorted(): readonly MappingRecord[] {
+    return [...this.#records.values()].sort((a, b) => (a.iova < b.iova ? -1 : 1));
+  }
+}

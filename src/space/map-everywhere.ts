@@ -1,0 +1,74 @@
+import { hex } from "../iova.js";
+import type { Access } from "../vfio/container.js";
+import { shortUnmap } from "../vfio/container-refusals.js";
+import type { MappingRecord } from "./ledger.js";
+import { inconsistent, Rollback } from "./rollback.js";
+import type { Steps } from "./steps.js";
+import type { MapTarget } from "./strategies/strategy.js";
+
+/** A target that a mapping reaches, and what the devices behind it may do there. */
+export interface Reach {
+  readonly target: MapTarget;
+  readonly access: Access;
+}
+
+/**
+ * Maps into every target, or into none.
+ * @throws IospanError the target's refusal, or `ERR_IOSPAN_INCONSISTENT` when what was mapped could not be unmapped again.
+ */
+export function* mapEverywhere(record: MappingRecord, reaches: readonly Reach[]): Steps<void> {
+  const rollback = new Rollback();
+  try {
+    for (const { target, access } of reaches) {
+      const mapping = { ...record, access };
+      yield { now: () => mapped(target.map(mapping)), later: () => target.mapAsync(mapping).then(mapped) };
+      rollback.did(() => unmapWhole(target, record));
+    }
+  } catch (error) {
+    const failures = rollback.run();
+    throw failures.length === 0 ? error : inconsistent(`mapping ${hex(record.iova)}`, error, failures);
+  }
+}
+
+/**
+ * Unmaps from every target, or from none.
+ * @returns targets where less was mapped than the ledger says: an error for each. The range is free there now all the same.
+ * @throws IospanError a target's refusal, or `ERR_IOSPAN_INCONSISTENT` when what was unmapped could not be mapped again.
+ */
+export function* unmapEverywhere(record: MappingRecord, reaches: readonly Reach[]): Steps<readonly Error[]> {
+  const rollback = new Rollback();
+  const short: Error[] = [];
+  const { iova, size } = record;
+  try {
+    for (const { target, access } of reaches) {
+      const unmapped = yield { now: () => target.unmap(iova, size), later: () => target.unmapAsync(iova, size) };
+      rollback.did(() => target.map({ ...record, access }));
+      if (unmapped !== size) short.push(confirmedShort(target, record, unmapped));
+    }
+    return short;
+  } catch (error) {
+    const failures = rollback.run();
+    throw failures.length === 0 ? error : inconsistent(`unmapping ${hex(iova)}`, error, failures);
+  }
+}
+
+/** A mapping's result is nothing; a step's is a number. */
+function mapped(_: void): number {
+  return 0;
+}
+
+function unmapWhole(target: MapTarget, { iova, size }: MappingRecord): void {
+  const unmapped = target.unmap(iova, size);
+  if (unmapped !== size) throw confirmedShort(target, { iova, size }, unmapped);
+}
+
+/** An IOVA may only be used again once nothing translates it: the kernel is asked, not believed. */
+function confirmedShort(
+  target: MapTarget,
+  { iova, size }: Pick<MappingRecord, "iova" | "size">,
+  unmapped: number,
+): Error {
+  const error = shortUnmap(iova, size, unmapped, target.iommus);
+  if (target.isMapped(iova, BigInt(size))) throw error;
+  return error;
+}

@@ -1,0 +1,94 @@
+import { IospanError } from "../errors.js";
+import { hex, type Iova } from "../iova.js";
+import { kernelName } from "../machine/device-name.js";
+import { type Access, accesses } from "../vfio/container.js";
+import { byteCount } from "./byte-count.js";
+import type { DmaMemory } from "./dma-memory.js";
+import type { IovaAllocator } from "./iova-allocator.js";
+import { pageSizes } from "./iova-ranges.js";
+import type { MappingRecord } from "./ledger.js";
+import type { SpaceLimits } from "./limits.js";
+
+/** How memory is to be mapped. */
+export interface MapOptions {
+  /** Where; a free place is chosen when absent. A multiple of the granule, inside `space.iovaRanges`. */
+  readonly iova?: number | bigint | undefined;
+  /** What devices may do; `read-write` when absent. */
+  readonly access?: Access | undefined;
+  /**
+   * The interfaces it is to reach, all when absent; with an object, what each of them may do. Only the `mirrored` strategy can.
+   */
+  readonly interfaces?: readonly string[] | Readonly<Record<string, Access>> | undefined;
+  /** The part of the memory to map: from this byte, 0 when absent. */
+  readonly offset?: number | undefined;
+  /** Bytes of it; the rest of the memory when absent. */
+  readonly size?: number | undefined;
+}
+
+/** The part of the memory that is meant. @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT`, `ERR_IOSPAN_MAP_ALIGNMENT`. */
+export function partOf(memory: DmaMemory, options: MapOptions, granule: number): { address: bigint; size: number } {
+  const offset = byteCount(options.offset ?? 0, "offset", 0);
+  const size = byteCount(options.size ?? memory.size - offset, "size");
+  if (offset + size > memory.size) {
+    throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `${size} bytes from ${offset} reach beyond the memory`, {
+      hint: `it has ${memory.size} bytes`,
+    });
+  }
+  const address = memory.address + BigInt(offset);
+  if (address % BigInt(granule) !== 0n || size % granule !== 0) {
+    throw new IospanError(
+      "ERR_IOSPAN_MAP_ALIGNMENT",
+      `${hex(size)} bytes at ${hex(address)} do not consist of whole pages of the IOMMUs (${granule} bytes)`,
+      { hint: "space.allocate() and DmaMemory.allocate(machine, size, { alignment }) give memory that does" },
+    );
+  }
+  return { address, size };
+}
+
+/** What a mapping's `access` and `interfaces` come to. @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT`. */
+export function wantedAccess(options: MapOptions): MappingRecord["access"] {
+  const { access = "read-write", interfaces } = options;
+  checkAccess(access);
+  if (interfaces === undefined) return access;
+  const entries: [string, Access][] = isList(interfaces)
+    ? interfaces.map((name) => [name, access])
+    : Object.entries(interfaces);
+  if (entries.length === 0) {
+    throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", "a mapping for no interface", {
+      hint: "leave `interfaces` out",
+    });
+  }
+  for (const [, each] of entries) checkAccess(each);
+  return new Map(entries.map(([name, each]) => [kernelName(name), each]));
+}
+
+function isList(interfaces: readonly string[] | Readonly<Record<string, Access>>): interfaces is readonly string[] {
+  return Array.isArray(interfaces);
+}
+
+function checkAccess(access: string): void {
+  if (accesses.some((known) => known === access)) return;
+  throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `access "${access}"`, { hint: `one of ${accesses.join(", ")}` });
+}
+
+/**
+ * Takes the IOVAs: those asked for, else free ones at the same place within a block as the memory, so that the IOMMUs can
+ * use block mappings where the memory is contiguous.
+ */
+export function takeIova(
+  allocator: IovaAllocator,
+  limits: SpaceLimits,
+  { address, size }: { address: bigint; size: number },
+  wanted: number | bigint | undefined,
+): Iova {
+  if (wanted !== undefined) return allocator.reserve(wanted, size);
+  const modulus = pageSizes(limits.pageSizes.bitmap).findLast((block) => block <= size && block >= limits.granule);
+  if (modulus === undefined || modulus === limits.granule) return allocator.allocate(size);
+  try {
+    return allocator.allocate(size, { congruentTo: { address, modulus } });
+  } catch (error) {
+    // No such place is left; anywhere is slower, not wrong.
+    if (error instanceof IospanError && error.code === "ERR_IOSPAN_NO_IOVA") return allocator.allocate(size);
+    throw error;
+  }
+}

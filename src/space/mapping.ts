@@ -1,0 +1,90 @@
+import type { Iova } from "../iova.js";
+import type { DmaMemory } from "./dma-memory.js";
+import type { MappingRecord } from "./ledger.js";
+
+/** What a mapping needs of its space. */
+export interface MappingOwner {
+  has(record: MappingRecord): boolean;
+  unmapNow(record: MappingRecord): void;
+  unmapLater(record: MappingRecord): Promise<void>;
+}
+
+/**
+ * Memory that devices see at an IOVA. It is unmapped by {@link unmap}, at the end of an `await using` or `using` block, or
+ * with the space.
+ */
+export class Mapping implements Disposable, AsyncDisposable {
+  readonly #owner: MappingOwner;
+  readonly #record: MappingRecord;
+
+  /** @internal */
+  constructor(owner: MappingOwner, record: MappingRecord) {
+    this.#owner = owner;
+    this.#record = record;
+  }
+
+  /** Where the devices see it. */
+  get iova(): Iova {
+    return this.#record.iova;
+  }
+
+  /** Bytes. */
+  get size(): number {
+    return this.#record.size;
+  }
+
+  get memory(): DmaMemory {
+    return this.#record.memory;
+  }
+
+  /** False once it has been unmapped, by itself or with the space. */
+  get mapped(): boolean {
+    return this.#owner.has(this.#record);
+  }
+
+  /** Bytes of the memory, as the devices see them. @throws IospanError `ERR_IOSPAN_RELEASED` once the memory was released. */
+  get bytes(): Uint8Array<ArrayBuffer> {
+    const { memory, address, size } = this.#record;
+    return memory.bytes.subarray(Number(address - memory.address), Number(address - memory.address) + size);
+  }
+
+  /**
+   * Unmaps it from every IOMMU, off the event loop; does nothing when it is not mapped any more.
+   * @throws IospanError `ERR_IOSPAN_UNMAP_REFUSED`: it is still mapped everywhere; `ERR_IOSPAN_UNMAP_SHORT`: it is gone
+   * everywhere, but had not been mapped everywhere.
+   */
+  async unmap(): Promise<void> {
+    if (this.mapped) await this.#owner.unmapLater(this.#record);
+  }
+
+  /** {@link unmap}, before it returns. @throws also `ERR_IOSPAN_BUSY` while the space attaches, detaches or closes. */
+  unmapNow(): void {
+    if (this.mapped) this.#owner.unmapNow(this.#record);
+  }
+
+  [Symbol.dispose](): void {
+    this.unmapNow();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.unmap();
+  }
+}
+
+/** A {@link Mapping} with memory of its own, which goes with it: what `space.allocate` gives. */
+export class DmaBuffer extends Mapping {
+  /** Unmaps the buffer and gives its memory back; a second call does nothing. If it cannot be unmapped the memory stays. */
+  free(): void {
+    this.unmapNow();
+    this.memory.release();
+  }
+
+  override [Symbol.dispose](): void {
+    this.free();
+  }
+
+  override async [Symbol.asyncDispose](): Promise<void> {
+    await this.unmap();
+    this.memory.release();
+  }
+}

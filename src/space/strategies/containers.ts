@@ -1,0 +1,114 @@
+import { requireIommu } from "../../machine/iommus.js";
+import type { MachineDevice } from "../../machine/machine.js";
+import type { Syscalls } from "../../syscalls/syscalls.js";
+import { Container } from "../../vfio/container.js";
+import { Device } from "../../vfio/device.js";
+import { Group } from "../../vfio/group.js";
+import type { Attachment, MapTarget, Strategy, StrategyName } from "./strategy.js";
+
+/** Which container a device's group goes into: those with the same key share one. */
+export type ContainerKey = (iommu: string) => string;
+
+interface OpenGroup {
+  readonly group: Group;
+  readonly key: string;
+  /** Devices attached through it. */
+  users: number;
+}
+
+/**
+ * Strategies over VFIO type1 containers. They differ in one thing: which groups share a container.
+ */
+export class ContainerStrategy implements Strategy {
+  readonly name: StrategyName;
+  readonly perInterface: boolean;
+  readonly #syscalls: Syscalls;
+  readonly #keyOf: ContainerKey;
+  readonly #containers = new Map<string, Container>();
+  readonly #groups = new Map<number, OpenGroup>();
+
+  constructor(syscalls: Syscalls, name: StrategyName, perInterface: boolean, keyOf: ContainerKey) {
+    this.#syscalls = syscalls;
+    this.name = name;
+    this.perInterface = perInterface;
+    this.#keyOf = keyOf;
+  }
+
+  get targets(): readonly MapTarget[] {
+    return [...this.#containers.values()];
+  }
+
+  async attach(device: MachineDevice): Promise<Attachment> {
+    const { group: id } = requireIommu(device);
+    // A driver that does not list its IOMMUs in sysfs leaves only the group to go by: then each gets its own container.
+    const iommu = device.iommu?.name ?? `the IOMMU of group ${id}`;
+    const identity = { name: device.name, bus: device.bus, iommu };
+    const before = this.#containers.size;
+    const open = this.#groups.get(id) ?? (await this.#openGroup({ id, iommu, device: device.name }));
+    open.users += 1;
+    return {
+      target: this.#container(open.key),
+      fresh: this.#containers.size > before,
+      openDevice: () => Device.open(this.#syscalls, open.group, identity),
+      detach: () => this.#leave(open),
+    };
+  }
+
+  async #openGroup(identity: { id: number; iommu: string; device: string }): Promise<OpenGroup> {
+    const key = this.#keyOf(identity.iommu);
+    const group = await Group.open(this.#syscalls, identity);
+    try {
+      await this.#join(key, group);
+    } catch (error) {
+      group.close();
+      throw error;
+    }
+    const open = { group, key, users: 0 };
+    this.#groups.set(identity.id, open);
+    return open;
+  }
+
+  async #join(key: string, group: Group): Promise<void> {
+    const existing = this.#containers.get(key);
+    const container = existing ?? (await Container.open(this.#syscalls));
+    try {
+      container.attach(group);
+    } catch (error) {
+      if (existing === undefined) container.close();
+      throw error;
+    }
+    this.#containers.set(key, container);
+  }
+
+  #container(key: string): Container {
+    const container = this.#containers.get(key);
+    if (container === undefined) throw new RangeError(`no container for ${key}`);
+    return container;
+  }
+
+  #leave(open: OpenGroup): readonly unknown[] {
+    open.users -= 1;
+    if (open.users > 0) return [];
+    const { group, key } = open;
+    const container = this.#container(key);
+    this.#groups.delete(group.id);
+    // Closing the group takes it out of the container too, should the container not let go of it.
+    const steps = [() => container.detach(group), () => group.close()];
+    if ([...container.groups].every((other) => other === group)) {
+      this.#containers.delete(key);
+      steps.push(() => container.close());
+    } else {
+      steps.push(() => container.forget(group));
+    }
+    return steps.flatMap(attempt);
+  }
+}
+
+function attempt(step: () => void): unknown[] {
+  try {
+    step();
+    return [];
+  } catch (error) {
+    return [error];
+  }
+}

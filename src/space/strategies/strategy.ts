@@ -1,0 +1,53 @@
+import type { Iova } from "../../iova.js";
+import type { MachineDevice } from "../../machine/machine.js";
+import type { ContainerInfo, DmaMapping } from "../../vfio/container.js";
+import type { Device } from "../../vfio/device.js";
+
+/** The mechanisms by which several IOMMUs come to hold the same mappings. */
+export const strategyNames = ["mirrored", "shared-container"] as const;
+export type StrategyName = (typeof strategyNames)[number];
+
+/** What the kernel says of a target: where mappings may lie, of which sizes, and how many more there may be. */
+export type TargetInfo = ContainerInfo;
+
+/**
+ * One thing to map into: it reaches all devices behind it, or none.
+ * Guarantees: a call that throws has changed nothing, and when an unmap returns no IOMMU behind it translates the range.
+ */
+export interface MapTarget {
+  /** The IOMMUs behind it, for messages. */
+  readonly iommus: string;
+  info(): TargetInfo;
+  map(mapping: DmaMapping): void;
+  mapAsync(mapping: DmaMapping): Promise<void>;
+  /** @returns bytes that were mapped there until now. */
+  unmap(iova: Iova, size: number): number;
+  unmapAsync(iova: Iova, size: number): Promise<number>;
+  /** Whether any byte of the range is mapped, as the kernel sees it. */
+  isMapped(iova: Iova, size: bigint): boolean;
+}
+
+/** A device's place in a target. */
+export interface Attachment {
+  readonly target: MapTarget;
+  /** The target was made for this device, so that nothing is mapped in it yet; else the kernel has replayed what was. */
+  readonly fresh: boolean;
+  /** Opens the device, whose DMA the target translates from then on. */
+  openDevice(): Promise<Device>;
+  /**
+   * Gives the place up; the device must have been released. A target without devices goes, with all its mappings.
+   * @returns what went wrong; the place is given up all the same.
+   */
+  detach(): readonly unknown[];
+}
+
+/** How the devices of a space are brought to the same mappings. */
+export interface Strategy {
+  readonly name: StrategyName;
+  /** Whether a mapping can reach some interfaces only, or differ in access between them. */
+  readonly perInterface: boolean;
+  /** In the order they are mapped into; unmapping goes the same way. */
+  readonly targets: readonly MapTarget[];
+  /** @throws IospanError when the device cannot be brought in; nothing has changed then. */
+  attach(device: MachineDevice): Promise<Attachment>;
+}

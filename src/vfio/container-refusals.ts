@@ -1,0 +1,149 @@
+import { errno } from "../abi/errno.js";
+import { IospanError } from "../errors.js";
+import { hex, type Iova } from "../iova.js";
+import type { Syscalls } from "../syscalls/syscalls.js";
+import type { DmaMapping } from "./container.js";
+import type { Group } from "./group.js";
+import { type Meaning, refusal } from "./refusal.js";
+
+const NO_VFIO_HINT = "modprobe vfio-pci vfio_iommu_type1 (a kernel with CONFIG_VFIO, and an IOMMU that is switched on)";
+
+/** Why `/dev/vfio/vfio` could not be opened. */
+export function openRefused(error: unknown, path: string): unknown {
+  const missing: Meaning = { code: "ERR_IOSPAN_NO_VFIO", message: `${path} is not there`, hint: NO_VFIO_HINT };
+  const forbidden: Meaning = {
+    code: "ERR_IOSPAN_NO_PERMISSION",
+    message: `${path} may not be opened`,
+    hint: `chmod 0666 ${path} (its usual mode; in a container of Docker's kind also: --device ${path})`,
+  };
+  const meanings = {
+    [errno.ENOENT]: missing,
+    [errno.ENODEV]: missing,
+    [errno.EACCES]: forbidden,
+    [errno.EPERM]: forbidden,
+  };
+  return refusal(error, {}, { ...missing, message: `${path} cannot be opened` }, meanings);
+}
+
+/** Why the first group's IOMMU could not be put behind a container (vfio_iommu_type1.c, vfio_iommu_type1_attach_group). */
+export function setIommuRefused(error: unknown, group: Group): unknown {
+  const about = { device: group.device, iommu: group.iommu };
+  return refusal(
+    error,
+    about,
+    {
+      code: "ERR_IOSPAN_ATTACH_REFUSED",
+      message: `the IOMMU ${group.iommu} cannot be set up for group ${group.id} of ${group.device}`,
+      hint: "the kernel log says more: dmesg | grep -e vfio -e iommu",
+    },
+    {
+      [errno.EPERM]: unsafeInterrupts(group),
+      [errno.ENODEV]: {
+        code: "ERR_IOSPAN_NO_VFIO",
+        message: `no IOMMU backend takes group ${group.id} of ${group.device}`,
+        hint: "modprobe vfio_iommu_type1",
+      },
+    },
+  );
+}
+
+/** What EPERM from the type1 backend means. */
+export function unsafeInterrupts(group: Group): Meaning {
+  return {
+    code: "ERR_IOSPAN_UNSAFE_INTERRUPTS",
+    message: `${group.device} (group ${group.id}) has no isolated interrupts: it could raise another device's`,
+    hint:
+      "give the device an msi-parent (an ITS) in the device tree, or accept the risk: " +
+      "echo 1 > /sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts",
+  };
+}
+
+function pagesText(bytes: number): string {
+  return bytes >= 2 ** 20 ? `${(bytes / 2 ** 20).toFixed(1)} MiB` : `${Math.ceil(bytes / 1024)} KiB`;
+}
+
+/** What ENOMEM means: nearly always the limit on locked memory, which counts once per container. */
+function memlock(mapping: DmaMapping, syscalls: Syscalls): Meaning {
+  const { soft } = syscalls.memlockLimit();
+  const limit = soft === Number.POSITIVE_INFINITY ? "unlimited" : pagesText(soft);
+  return {
+    code: "ERR_IOSPAN_MEMLOCK",
+    message: `${pagesText(mapping.size)} more cannot be locked in memory; the limit for the process is ${limit}`,
+    hint:
+      "raise the limit: ulimit -l unlimited in the shell, LimitMEMLOCK=infinity in a systemd unit, or " +
+      "'* - memlock unlimited' in /etc/security/limits.conf; memory counts once for every container it is mapped in",
+  };
+}
+
+/** Why VFIO_IOMMU_MAP_DMA was refused (vfio_iommu_type1.c, vfio_dma_do_map). */
+export function mapRefused(error: unknown, mapping: DmaMapping, iommu: string, syscalls: Syscalls): unknown {
+  const where = `${hex(mapping.size)} bytes at IOVA ${hex(mapping.iova)} behind ${iommu}`;
+  const range: Meaning = {
+    code: "ERR_IOSPAN_MAP_RANGE",
+    message: `${where} are misaligned, in a reserved range (Arm keeps 0x8000000-0x80fffff for MSIs) or beyond the aperture`,
+    hint: "space.iovaRanges and space.pageSizes say what is valid; leave out `iova` to have one chosen",
+  };
+  return refusal(
+    error,
+    { iommu },
+    {
+      code: "ERR_IOSPAN_MAP_REFUSED",
+      message: `${where} cannot be mapped`,
+      hint: "the kernel log says more: dmesg | grep -e vfio -e iommu",
+    },
+    {
+      [errno.EEXIST]: {
+        code: "ERR_IOSPAN_MAP_OVERLAP",
+        message: `${where} overlap a mapping`,
+        hint: "unmap it first, or leave out `iova` to have a free one chosen",
+      },
+      [errno.ENOSPC]: {
+        code: "ERR_IOSPAN_DMA_ENTRY_LIMIT",
+        message: `the container of ${iommu} has no entry left for another mapping`,
+        hint:
+          "use fewer, larger mappings, or raise the limit before opening: " +
+          "echo 262144 > /sys/module/vfio_iommu_type1/parameters/dma_entry_limit",
+      },
+      // memlockLimit() is a system call of its own: only asked where it matters.
+      ...(isMemoryShortage(error) ? { [errno.ENOMEM]: memlock(mapping, syscalls) } : {}),
+      [errno.EFAULT]: {
+        code: "ERR_IOSPAN_MAP_MEMORY",
+        message: `the memory at ${hex(mapping.address)} cannot be pinned with access "${mapping.access}"`,
+        hint: 'it must be mapped in this process, and writable unless access is "read"',
+      },
+      [errno.EINVAL]: range,
+      [errno.EOVERFLOW]: range,
+      [errno.ERANGE]: {
+        code: "ERR_IOSPAN_MAP_RANGE",
+        message: `the memory for ${where} has physical addresses that the IOMMU cannot output`,
+        hint: "use memory at lower physical addresses (another NUMA node, or mem= on the kernel's command line)",
+      },
+    },
+  );
+}
+
+function isMemoryShortage(error: unknown): boolean {
+  return error instanceof Error && "errno" in error && error.errno === errno.ENOMEM;
+}
+
+/** Why VFIO_IOMMU_UNMAP_DMA was refused; nothing was unmapped then (vfio_iommu_type1.c, vfio_dma_do_unmap). */
+export function unmapRefused(error: unknown, iova: Iova, size: number, iommu: string): unknown {
+  return refusal(
+    error,
+    { iommu },
+    {
+      code: "ERR_IOSPAN_UNMAP_REFUSED",
+      message: `${hex(size)} bytes at IOVA ${hex(iova)} behind ${iommu} cannot be unmapped`,
+      hint: "they must be whole mappings, as they were mapped",
+    },
+  );
+}
+
+/** A container that lost mappings, or never had them. */
+export function shortUnmap(iova: Iova, size: number, unmapped: number, iommu: string): IospanError {
+  return new IospanError(
+    "ERR_IOSPAN_UNMAP_SHORT",
+    `only ${unmapped} of ${size} bytes at IOVA ${hex(iova)} were mapped behind ${iommu}`,
+    { iommu, hint: "something else than this space unmaps in its containers; devices may have missed DMA" },
+  );
+}

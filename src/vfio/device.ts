@@ -1,0 +1,235 @@
+import type { Decoded } from "../abi/codec.js";
+import { errno } from "../abi/errno.js";
+import { deviceInfo, VFIO_DEVICE_FLAGS, VFIO_DEVICE_GET_INFO, VFIO_DEVICE_RESET } from "../abi/vfio-device.js";
+import { VFIO_PCI_REGION_INDEX } from "../abi/vfio-region.js";
+import { IospanError } from "../errors.js";
+import type { BusType } from "../machine/machine.js";
+import { type Fd, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
+import type { Group } from "./group.js";
+import type { Interrupt, InterruptOptions } from "./interrupt.js";
+import { type InterruptInfo, type InterruptKind, Interrupts } from "./interrupts.js";
+import { PciConfig } from "./pci-config.js";
+import { refusal } from "./refusal.js";
+import { Region, type RegionInfo } from "./region.js";
+import { readRegionInfo } from "./region-info.js";
+
+/** What a device is to be known by. */
+export interface DeviceIdentity {
+  /** The kernel's name. */
+  readonly name: string;
+  readonly bus: BusType;
+  /** The IOMMU in front of it. */
+  readonly iommu: string;
+}
+
+const PCI_REGION_NAMES = new Map<number, string>(
+  Object.entries(VFIO_PCI_REGION_INDEX).map(([name, index]) => [index, name.toLowerCase()]),
+);
+
+/**
+ * An open device: its registers, interrupts and reset. For a space's interfaces the space opens and closes it.
+ */
+export class Device implements DeviceIdentity, AsyncDisposable {
+  readonly name: string;
+  readonly bus: BusType;
+  readonly iommu: string;
+  /** Whether {@link reset} can work. */
+  readonly resettable: boolean;
+  /** A PCI device's configuration space; undefined on other buses. */
+  readonly pciConfig: PciConfig | undefined;
+  readonly #syscalls: Syscalls;
+  readonly #regions: readonly Region[];
+  readonly #interrupts: Interrupts;
+  #fd: Fd | undefined;
+
+  private constructor(syscalls: Syscalls, fd: Fd, identity: DeviceIdentity) {
+    const info = readDeviceInfo(syscalls, fd);
+    this.#syscalls = syscalls;
+    this.#fd = fd;
+    this.name = identity.name;
+    this.bus = identity.bus;
+    this.iommu = identity.iommu;
+    this.resettable = (info.flags & VFIO_DEVICE_FLAGS.RESET) !== 0;
+    this.#regions = readRegions(syscalls, fd, identity, info.num_regions);
+    this.#interrupts = new Interrupts(syscalls, identity.name, identity.bus, fd, info.num_irqs);
+    const config = identity.bus === "pci" ? this.#regions.find((region) => region.name === "config") : undefined;
+    this.pciConfig = config === undefined ? undefined : new PciConfig(config);
+  }
+
+  /** Opens a device of an open group that is in a container. The kernel resets it where it can. */
+  static async open(syscalls: Syscalls, group: Group, identity: DeviceIdentity): Promise<Device> {
+    const fd = await group.deviceFd(identity.name);
+    try {
+      return new Device(syscalls, fd, identity);
+    } catch (error) {
+      syscalls.close(fd);
+      throw refusal(
+        error,
+        { device: identity.name, iommu: identity.iommu },
+        {
+          code: "ERR_IOSPAN_SYSCALL",
+          message: `${identity.name} does not tell what it has`,
+          hint: "the kernel log says more: dmesg | grep vfio",
+        },
+      );
+    }
+  }
+
+  get closed(): boolean {
+    return this.#fd === undefined;
+  }
+
+  /** The regions it has. */
+  get regions(): readonly RegionInfo[] {
+    return this.#regions;
+  }
+
+  /** The interrupts it has. */
+  get interrupts(): readonly InterruptInfo[] {
+    return this.#interrupts.available;
+  }
+
+  /**
+   * @param nameOrIndex `"bar0"` to `"bar5"`, `"rom"`, `"config"` on PCI; elsewhere the index, from 0.
+   * @throws IospanError `ERR_IOSPAN_NOT_SUPPORTED` when the device has no such region.
+   */
+  region(nameOrIndex: string | number): Region {
+    const found = this.#regions.find(({ name, index }) => name === nameOrIndex || index === nameOrIndex);
+    if (found !== undefined) return found;
+    throw new IospanError("ERR_IOSPAN_NOT_SUPPORTED", `${this.name} has no region ${nameOrIndex}`, {
+      device: this.name,
+      iommu: this.iommu,
+      hint: `it has: ${this.#regions.map(({ name }) => name).join(", ") || "none"}`,
+    });
+  }
+
+  /** Arms an interrupt and gives the loop over it; see {@link Interrupt}. */
+  interrupt(kind: InterruptKind, vector = 0, options: InterruptOptions = {}): Interrupt {
+    this.#openFd();
+    return this.#interrupts.listen(kind, vector, options);
+  }
+
+  /**
+   * Resets the device (for PCI by the best method the function has). Off the event loop: it may take 100 ms and more.
+   * @throws IospanError `ERR_IOSPAN_NOT_SUPPORTED` when it cannot be reset.
+   */
+  async reset(): Promise<void> {
+    const fd = this.#openFd();
+    if (!this.resettable) {
+      throw new IospanError("ERR_IOSPAN_NOT_SUPPORTED", `${this.name} cannot be reset`, {
+        device: this.name,
+        iommu: this.iommu,
+        hint: "the kernel knows no reset for it: use a register of the device, if it has one",
+      });
+    }
+    try {
+      await this.#syscalls.ioctlAsync(fd, VFIO_DEVICE_RESET, 0);
+    } catch (error) {
+      throw refusal(
+        error,
+        { device: this.name, iommu: this.iommu },
+        {
+          code: "ERR_IOSPAN_RESET_REFUSED",
+          message: `${this.name} was not reset`,
+          hint: "the kernel log says more: dmesg | grep -e vfio -e pci",
+        },
+      );
+    }
+  }
+
+  /**
+   * Makes the device harmless: no interrupts, no bus mastering, reset. Every step is taken even if one before it failed.
+   * @returns what went wrong.
+   */
+  async quiesce(): Promise<readonly unknown[]> {
+    if (this.closed) return [];
+    const failures = [...this.#interrupts.closeAll()];
+    try {
+      this.pciConfig?.setBusMaster(false);
+    } catch (error) {
+      failures.push(error);
+    }
+    try {
+      if (this.resettable) await this.reset();
+    } catch (error) {
+      failures.push(error);
+    }
+    return failures;
+  }
+
+  /**
+   * Takes the registers away and closes the device, which is the moment to have it quiesced.
+   * @returns what went wrong; the device is closed all the same.
+   */
+  release(): readonly unknown[] {
+    const fd = this.#fd;
+    if (fd === undefined) return [];
+    this.#fd = undefined;
+    const failures: unknown[] = [...this.#interrupts.closeAll()];
+    const steps = [...this.#regions.map((region) => () => region.close()), () => this.#syscalls.close(fd)];
+    for (const step of steps) {
+      try {
+        step();
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    return failures;
+  }
+
+  /** Quiesces and closes the device. */
+  async close(): Promise<void> {
+    const failures = [...(await this.quiesce()), ...this.release()];
+    if (failures.length > 0) {
+      throw new IospanError("ERR_IOSPAN_CLOSE_INCOMPLETE", `${this.name} is closed, but not everything went well`, {
+        device: this.name,
+        hint: "the cause lists what failed",
+        cause: new AggregateError(failures),
+      });
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #openFd(): Fd {
+    if (this.#fd !== undefined) return this.#fd;
+    throw new IospanError("ERR_IOSPAN_RELEASED", `${this.name} is closed`, {
+      device: this.name,
+      hint: "open it again",
+    });
+  }
+}
+
+function readDeviceInfo(syscalls: Syscalls, fd: Fd): Decoded<typeof deviceInfo> {
+  const bytes = deviceInfo.encode();
+  syscalls.ioctl(fd, VFIO_DEVICE_GET_INFO, bytes);
+  return deviceInfo.decode(bytes);
+}
+
+/** More regions than any device has; the kernel would be asked about each. */
+const MOST_REGIONS = 256;
+
+function readRegions(syscalls: Syscalls, fd: Fd, { name, bus }: DeviceIdentity, count: number): readonly Region[] {
+  if (count > MOST_REGIONS) {
+    throw new IospanError("ERR_IOSPAN_MALFORMED_ANSWER", `the kernel says that ${name} has ${count} regions`);
+  }
+  const regions: Region[] = [];
+  for (let index = 0; index < count; index += 1) {
+    const label = (bus === "pci" ? PCI_REGION_NAMES.get(index) : undefined) ?? `region${index}`;
+    const info = tolerant(() => readRegionInfo(syscalls, fd, index, label));
+    if (info !== undefined) regions.push(new Region(syscalls, name, fd, info));
+  }
+  return regions;
+}
+
+/** vfio-pci answers EINVAL for its VGA index on a device that is no display. */
+function tolerant(read: () => RegionInfo | undefined): RegionInfo | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof SyscallError && error.errno === errno.EINVAL) return undefined;
+    throw error;
+  }
+}

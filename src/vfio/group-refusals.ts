@@ -1,0 +1,122 @@
+import { errno } from "../abi/errno.js";
+import { formatHolders, groupHolders } from "../machine/group-holders.js";
+import type { Syscalls } from "../syscalls/syscalls.js";
+import { unsafeInterrupts } from "./container-refusals.js";
+import type { Group, GroupIdentity } from "./group.js";
+import { type Meaning, refusal } from "./refusal.js";
+
+/** Why `/dev/vfio/N` could not be opened (drivers/vfio/group.c, vfio_group_fops_open). */
+export function groupOpenRefused(error: unknown, group: GroupIdentity, syscalls: Syscalls): unknown {
+  const { device, iommu, id } = group;
+  const path = `/dev/vfio/${id}`;
+  const forbidden: Meaning = {
+    code: "ERR_IOSPAN_NO_PERMISSION",
+    message: `${path}, the group of ${device}, may not be opened`,
+    hint: `give yourself the group: chown $USER ${path} (or a udev rule: SUBSYSTEM=="vfio", OWNER="…")`,
+  };
+  const unbound: Meaning = {
+    code: "ERR_IOSPAN_WRONG_DRIVER",
+    message: `${path} is not there: no device of the group of ${device} is bound to a VFIO driver`,
+    hint: "bind the device to vfio-pci or vfio-platform first",
+  };
+  return refusal(
+    error,
+    { device, iommu },
+    {
+      code: "ERR_IOSPAN_SYSCALL",
+      message: `${path}, the group of ${device}, cannot be opened`,
+      hint: "the kernel log says more: dmesg | grep vfio",
+    },
+    {
+      [errno.ENOENT]: unbound,
+      [errno.ENODEV]: unbound,
+      [errno.ENXIO]: unbound,
+      [errno.EACCES]: forbidden,
+      [errno.EPERM]: forbidden,
+      ...(isBusy(error) ? { [errno.EBUSY]: busy(group, syscalls) } : {}),
+    },
+  );
+}
+
+function isBusy(error: unknown): boolean {
+  return error instanceof Error && "errno" in error && error.errno === errno.EBUSY;
+}
+
+function busy({ id, device }: GroupIdentity, syscalls: Syscalls): Meaning {
+  const holders = groupHolders({ syscalls }, id);
+  const who = holders.length === 0 ? "" : ` by process ${formatHolders(holders)}`;
+  return {
+    code: "ERR_IOSPAN_GROUP_BUSY",
+    message: `/dev/vfio/${id}, the group of ${device}, is in use${who}`,
+    hint:
+      holders[0] === undefined
+        ? `find out who has it: fuser -v /dev/vfio/${id} (an open device or a mapped region keeps it too)`
+        : `end it: kill ${holders.map(({ pid }) => pid).join(" ")}`,
+  };
+}
+
+/** Why a group could not join a container (drivers/vfio/container.c, drivers/iommu/iommu.c, vfio_iommu_type1.c). */
+export function setContainerRefused(error: unknown, group: Group): unknown {
+  const { id, device, iommu } = group;
+  return refusal(
+    error,
+    { device, iommu },
+    {
+      code: "ERR_IOSPAN_ATTACH_REFUSED",
+      message: `group ${id} of ${device} cannot join the container`,
+      hint: "the kernel log says more: dmesg | grep -e vfio -e iommu -e smmu",
+    },
+    {
+      [errno.EPERM]: {
+        ...unsafeInterrupts(group),
+        message: `group ${id} of ${device} is driven by another driver, or has no isolated interrupts`,
+        hint: `check the drivers in /sys/kernel/iommu_groups/${id}/devices; else: ${unsafeInterrupts(group).hint}`,
+      },
+      [errno.EINVAL]: {
+        code: "ERR_IOSPAN_ATTACH_REFUSED",
+        message:
+          `group ${id} of ${device} does not fit the container: a mapping lies in one of its reserved regions or beyond ` +
+          "its aperture, or firmware wants a 1:1 mapping",
+        hint: `cat /sys/kernel/iommu_groups/${id}/reserved_regions, and compare with the mappings`,
+      },
+      [errno.EBUSY]: {
+        code: "ERR_IOSPAN_GROUP_BUSY",
+        message: `the IOMMU of group ${id} of ${device} is in other use`,
+        hint: "a kernel driver or another process uses a domain or a PASID of the group; unbind it",
+      },
+    },
+  );
+}
+
+/** Why a group could not leave its container. */
+export function unsetContainerRefused(error: unknown, { id, device, iommu }: Group): unknown {
+  return refusal(
+    error,
+    { device, iommu },
+    {
+      code: "ERR_IOSPAN_BUSY",
+      message: `group ${id} of ${device} cannot leave its container`,
+      hint: "close its devices and release their regions first",
+    },
+  );
+}
+
+/** Why a device could not be opened (drivers/vfio/group.c, vfio_group_ioctl_get_device_fd). */
+export function deviceRefused(error: unknown, { id, iommu }: Group, device: string): unknown {
+  return refusal(
+    error,
+    { device, iommu },
+    {
+      code: "ERR_IOSPAN_SYSCALL",
+      message: `${device} cannot be opened`,
+      hint: "the kernel log says more: dmesg | grep vfio",
+    },
+    {
+      [errno.ENODEV]: {
+        code: "ERR_IOSPAN_WRONG_DRIVER",
+        message: `group ${id} has no device ${device} bound to a VFIO driver`,
+        hint: "bind the device to vfio-pci or vfio-platform first",
+      },
+    },
+  );
+}

@@ -1,0 +1,109 @@
+import type { Decoded } from "../abi/codec.js";
+import {
+  irqInfo,
+  irqSet,
+  VFIO_DEVICE_GET_IRQ_INFO,
+  VFIO_DEVICE_SET_IRQS,
+  VFIO_IRQ_INFO,
+  VFIO_IRQ_SET,
+} from "../abi/vfio-irq.js";
+import type { Fd, Syscalls } from "../syscalls/syscalls.js";
+
+/** No eventfd: the vector stays enabled, but tells nobody. */
+const NOBODY = -1;
+
+/** What the kernel says of one interrupt index of a device. */
+export type InterruptIndexInfo = Decoded<typeof irqInfo>;
+
+/** @throws SyscallError `EINVAL` for an index that the device does not have. */
+export function readInterruptInfo(syscalls: Syscalls, fd: Fd, index: number): InterruptIndexInfo {
+  const bytes = irqInfo.encode({ index });
+  syscalls.ioctl(fd, VFIO_DEVICE_GET_IRQ_INFO, bytes);
+  return irqInfo.decode(bytes);
+}
+
+/**
+ * One interrupt index of a device (INTx, MSI, MSI-X, a platform interrupt) and the eventfds of its vectors. Enabling more
+ * vectors than before is possible while others are in use only where the kernel can resize (MSI-X since Linux 6.5);
+ * elsewhere all are disabled for a moment and enabled again (drivers/vfio/pci/vfio_pci_intrs.c).
+ */
+export class InterruptIndex {
+  readonly info: InterruptIndexInfo;
+  readonly #syscalls: Syscalls;
+  readonly #fd: Fd;
+  readonly #armed = new Map<number, Fd>();
+  /** Vectors the kernel has enabled, from 0. */
+  #enabled = 0;
+
+  constructor(syscalls: Syscalls, fd: Fd, info: InterruptIndexInfo) {
+    this.#syscalls = syscalls;
+    this.#fd = fd;
+    this.info = info;
+  }
+
+  get inUse(): boolean {
+    return this.#armed.size > 0;
+  }
+
+  isArmed(vector: number): boolean {
+    return this.#armed.has(vector);
+  }
+
+  /** From now on the vector signals `eventfd`. @throws SyscallError; nothing has changed then. */
+  arm(vector: number, eventfd: Fd): void {
+    if (this.#canSetAlone(vector)) this.#set(vector, [eventfd]);
+    else this.#regrow(vector, eventfd);
+    this.#armed.set(vector, eventfd);
+    this.#enabled = Math.max(this.#enabled, vector + 1);
+  }
+
+  /** The vector signals nobody any more; with the last one the index is switched off, which frees the device for another kind. */
+  disarm(vector: number): void {
+    if (!this.#armed.delete(vector)) return;
+    if (this.#armed.size > 0) this.#set(vector, [NOBODY]);
+    else this.#switchOff();
+  }
+
+  unmask(vector: number): void {
+    if ((this.info.flags & VFIO_IRQ_INFO.AUTOMASKED) === 0) return;
+    this.#setIrqs(VFIO_IRQ_SET.DATA_NONE | VFIO_IRQ_SET.ACTION_UNMASK, vector, 1);
+  }
+
+  #canSetAlone(vector: number): boolean {
+    const resizable = (this.info.flags & VFIO_IRQ_INFO.NORESIZE) === 0;
+    return this.#armed.size === 0 || vector < this.#enabled || resizable;
+  }
+
+  #regrow(vector: number, eventfd: Fd): void {
+    const before = this.#eventfds(this.#enabled);
+    const after = this.#eventfds(vector + 1);
+    after[vector] = eventfd;
+    this.#switchOff();
+    try {
+      this.#set(0, after);
+    } catch (error) {
+      this.#set(0, before);
+      this.#enabled = before.length;
+      throw error;
+    }
+  }
+
+  #eventfds(count: number): number[] {
+    return Array.from({ length: count }, (_, vector) => this.#armed.get(vector) ?? NOBODY);
+  }
+
+  #switchOff(): void {
+    this.#enabled = 0;
+    this.#setIrqs(VFIO_IRQ_SET.DATA_NONE | VFIO_IRQ_SET.ACTION_TRIGGER, 0, 0);
+  }
+
+  #set(start: number, eventfds: readonly number[]): void {
+    const data = new Uint8Array(Int32Array.from(eventfds).buffer);
+    this.#setIrqs(VFIO_IRQ_SET.DATA_EVENTFD | VFIO_IRQ_SET.ACTION_TRIGGER, start, eventfds.length, data);
+  }
+
+  #setIrqs(flags: number, start: number, count: number, data?: Uint8Array): void {
+    const bytes = irqSet.encode({ flags, index: this.info.index, start, count }, data);
+    this.#syscalls.ioctl(this.#fd, VFIO_DEVICE_SET_IRQS, bytes);
+  }
+}

@@ -1,0 +1,160 @@
+import { IospanError } from "../errors.js";
+import type { Fd, Syscalls } from "../syscalls/syscalls.js";
+
+/** What one turn of the loop over an interrupt gets. */
+export interface InterruptEvent {
+  /** How often it fired since the last turn, at least 1. A level-triggered one stays masked in between, so it is 1. */
+  readonly count: number;
+}
+
+export interface InterruptOptions {
+  /** Ends the loop with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What an interrupt needs of the device it belongs to. */
+export interface InterruptLine {
+  /** For messages: `MSI 0 of 0000:02:00.0`. */
+  readonly label: string;
+  /** Opens a masked line again; does nothing for those the kernel does not mask. */
+  unmask(): void;
+  /** Takes the eventfd away from the device. */
+  disarm(): void;
+}
+
+interface Waiter {
+  resolve(result: IteratorResult<InterruptEvent, undefined>): void;
+  reject(reason: unknown): void;
+}
+
+/**
+ * An interrupt on an eventfd, as a loop: `for await (const { count } of device.interrupt("msi", 0))`. It is armed from the
+ * moment it is asked for, so none is missed between starting a job and waiting for it. Leaving the loop disarms it.
+ *
+ * A level-triggered line (INTx, most platform interrupts) is masked by the kernel when it fires and opened again when the
+ * loop asks for the next one: quiet the device in the loop's body.
+ */
+export class Interrupt implements AsyncIterableIterator<InterruptEvent, undefined>, AsyncDisposable, Disposable {
+  readonly #syscalls: Syscalls;
+  readonly #line: InterruptLine;
+  readonly #signal: AbortSignal | undefined;
+  readonly #eventfd: Fd;
+  readonly #waiters: Waiter[] = [];
+  #unwatch: () => void = () => {};
+  #pending = 0;
+  #masked = false;
+  #closed = false;
+
+  private constructor(syscalls: Syscalls, line: InterruptLine, eventfd: Fd, signal: AbortSignal | undefined) {
+    this.#syscalls = syscalls;
+    this.#line = line;
+    this.#eventfd = eventfd;
+    this.#signal = signal;
+  }
+
+  /**
+   * @internal Takes over `eventfd` and the armed line: both are given up again if this fails.
+   */
+  static listen(syscalls: Syscalls, line: InterruptLine, eventfd: Fd, signal: AbortSignal | undefined): Interrupt {
+    const interrupt = new Interrupt(syscalls, line, eventfd, signal);
+    interrupt.#unwatch = syscalls.watch(eventfd, interrupt.#fired);
+    signal?.addEventListener("abort", interrupt.#aborted);
+    return interrupt;
+  }
+
+  /**
+   * The next time it fires, at once if it has fired since the last turn. `done` after {@link close}.
+   * @throws the signal's reason once it is aborted.
+   */
+  next(): Promise<IteratorResult<InterruptEvent, undefined>> {
+    if (this.#signal?.aborted) return this.#abort();
+    if (this.#closed) return Promise.resolve({ done: true, value: undefined });
+    if (this.#pending > 0) return Promise.resolve({ done: false, value: this.#take() });
+    return new Promise((resolve, reject) => {
+      this.#waiters.push({ resolve, reject });
+      this.#unmask(reject);
+    });
+  }
+
+  /** Ends the loop: `break` and errors in its body come here. */
+  async return(): Promise<IteratorResult<InterruptEvent, undefined>> {
+    this.close();
+    return { done: true, value: undefined };
+  }
+
+  /** Disarms the interrupt and ends a loop that waits for it. A second call does nothing. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#signal?.removeEventListener("abort", this.#aborted);
+    for (const waiter of this.#waiters.splice(0)) waiter.resolve({ done: true, value: undefined });
+    this.#unwatch();
+    try {
+      this.#line.disarm();
+    } finally {
+      this.#syscalls.close(this.#eventfd);
+    }
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+  }
+
+  // Arrow functions: they are handed out as callbacks, and one is taken back by identity.
+  readonly #fired = (): void => {
+    if (this.#closed) return;
+    try {
+      this.#pending += this.#syscalls.readEventfd(this.#eventfd);
+    } catch (error) {
+      for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
+      return;
+    }
+    if (this.#pending === 0) return;
+    this.#masked = true;
+    this.#waiters.shift()?.resolve({ done: false, value: this.#take() });
+  };
+
+  readonly #aborted = (): void => {
+    for (const waiter of this.#waiters.splice(0)) waiter.reject(this.#signal?.reason);
+    this.close();
+  };
+
+  #abort(): Promise<never> {
+    this.close();
+    return Promise.reject(this.#signal?.reason);
+  }
+
+  #take(): InterruptEvent {
+    const count = this.#pending;
+    this.#pending = 0;
+    return { count };
+  }
+
+  #unmask(reject: (reason: unknown) => void): void {
+    if (!this.#masked) return;
+    this.#masked = false;
+    try {
+      this.#line.unmask();
+    } catch (error) {
+      this.#waiters.pop();
+      reject(error);
+    }
+  }
+}
+
+/** An index that the device does not have. */
+export function noInterrupt(device: string, kind: string, vector: number, count: number): IospanError {
+  const message = `${device} has no ${kind} ${vector}${count === 0 ? "" : ` (there are ${count}, from 0)`}`;
+  return new IospanError("ERR_IOSPAN_NOT_SUPPORTED", message, {
+    device,
+    hint: "device.interrupts lists what there is",
+  });
+}
