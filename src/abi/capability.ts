@@ -18,8 +18,8 @@ export interface Capability {
 /** More than any kernel has kinds of capabilities; what exceeds it is not a chain. */
 export const MAX_CAPABILITIES = 64;
 
-// Every info struct reaches at least to the end of its own `cap_offset`, which is here in vfio_device_info (20 bytes
-// before 6.6) and vfio_iommu_type1_info.
+// Every info struct reaches at least to the end of its own `cap_offset`; this is where vfio_device_info's and
+// vfio_iommu_type1_info's ends, and where older kernels, whose vfio_device_info has no padding, put the first capability.
 const SHORTEST_INFO = 20;
 
 /**

@@ -22,6 +22,12 @@ export interface Field {
   readonly type: FieldType;
 }
 
+/** The array of any length that some structs end in; how many elements follow is told by a field or by `argsz`. */
+export interface FlexibleArray {
+  readonly name: string;
+  readonly element: FieldType;
+}
+
 /**
  * A C struct on a 64-bit little-endian ABI. It is a field type itself, so structs nest.
  * Wherever values are written, a number that does not fit its field throws `ERR_IOSPAN_INVALID_ARGUMENT`.
@@ -32,11 +38,13 @@ export interface Struct<F extends Fields = Fields> extends FieldType<Output<F>, 
   /** sizeof. */
   readonly size: number;
   readonly fields: readonly Field[];
+  /** What follows at offset {@link size}; not part of what is decoded. */
+  readonly flexible: FlexibleArray | undefined;
   /** offsetof. */
   offsetOf(field: keyof F & string): number;
   /** The kernel's offsetofend: how many bytes reach up to and including `field`, what an `argsz` must cover at least. */
   endOf(field: keyof F & string): number;
-  /** The struct's bytes, then `trailing` (a flexible array's). Missing fields are 0, a missing `argsz` is the length of both. */
+  /** The struct's bytes, then `trailing` (its flexible array's). Missing fields are 0, a missing `argsz` is the length of both. */
   encode(values?: Input<F>, trailing?: Uint8Array): Uint8Array<ArrayBuffer>;
   /** Overwrites the whole struct at `at`; missing fields become 0, a missing `argsz` the struct's size. */
   write(into: Uint8Array, at: number, values: Input<F>): void;
@@ -50,8 +58,8 @@ export interface Struct<F extends Fields = Fields> extends FieldType<Output<F>, 
  * Lays out a struct the way C does: each field at the next multiple of its alignment, the size rounded up to the
  * largest alignment.
  */
-export function struct<F extends Fields>(name: string, fields: F): Struct<F> {
-  return new Layout(name, fields);
+export function struct<F extends Fields>(name: string, fields: F, flexible?: FlexibleArray): Struct<F> {
+  return new Layout(name, fields, flexible);
 }
 
 class Layout<F extends Fields> implements Struct<F> {
@@ -60,12 +68,14 @@ class Layout<F extends Fields> implements Struct<F> {
   readonly size: number;
   readonly align: number;
   readonly fields: readonly Field[];
+  readonly flexible: FlexibleArray | undefined;
 
-  constructor(name: string, fields: F) {
+  constructor(name: string, fields: F, flexible: FlexibleArray | undefined) {
     this.name = name;
     this.cType = `struct ${name}`;
     this.fields = layOut(fields);
-    this.align = Math.max(1, ...this.fields.map((field) => field.type.align));
+    this.flexible = flexible;
+    this.align = Math.max(flexible?.element.align ?? 1, ...this.fields.map((field) => field.type.align));
     const last = this.fields.at(-1);
     this.size = last === undefined ? 0 : roundUp(last.offset + last.size, this.align);
   }
@@ -108,8 +118,8 @@ class Layout<F extends Fields> implements Struct<F> {
     return this.get(this.#view(from, at, "ERR_IOSPAN_MALFORMED_ANSWER"), at);
   }
 
-  fits(): boolean {
-    return true; // put() checks each field and names the one that does not
+  fits(values: Input<F>): boolean {
+    return typeof values === "object" && values !== null; // put() checks each field and names the one that does not fit
   }
 
   put(view: DataView, at: number, values: Input<F>): void {
@@ -152,7 +162,7 @@ class Layout<F extends Fields> implements Struct<F> {
   }
 
   #view(bytes: Uint8Array, at: number, code: ErrorCode): DataView {
-    if (!Number.isInteger(at) || at < 0 || at + this.size > bytes.length) {
+    if (!isIndex(at) || at + this.size > bytes.length) {
       throw new IospanError(
         code,
         `${this.cType} is ${this.size} bytes; at offset ${at} of ${bytes.length} it does not fit`,
@@ -172,7 +182,7 @@ export function decodeArray<Out, In>(
   at: number,
   count: number,
 ): readonly Out[] {
-  if (at + count * element.size > from.length) {
+  if (!isIndex(at) || !isIndex(count) || at + count * element.size > from.length) {
     const message = `${count} elements of ${element.cType} at offset ${at} do not fit ${from.length} bytes`;
     throw new IospanError("ERR_IOSPAN_MALFORMED_ANSWER", message);
   }
@@ -207,8 +217,12 @@ function roundUp(value: number, multiple: number): number {
   return Math.ceil(value / multiple) * multiple;
 }
 
+const isIndex = (value: number): boolean => Number.isInteger(value) && value >= 0;
 const isReserved = (field: string): boolean => /^_*(reserved|resv|pad)/.test(field);
-const isZero = (value: unknown): boolean => value === 0 || value === 0n;
+
+function isZero(value: unknown): boolean {
+  return value === 0 || value === 0n || (value instanceof Uint8Array && value.every((byte) => byte === 0));
+}
 
 function misfit(where: string, type: { readonly cType: string }, value: unknown): IospanError {
   const shown = typeof value === "number" || typeof value === "bigint" ? `${value}` : typeof value;

@@ -77,12 +77,7 @@ const texts: Partial<Record<ErrnoName, string>> = {
 };
 
 const names: ReadonlyMap<number, string> = new Map(Object.entries(errno).map(([name, number]) => [number, name]));
-const textsByNumber: ReadonlyMap<number, string> = new Map(
-  Object.entries(errno).flatMap(([name, number]) => {
-    const text = texts[name as ErrnoName];
-    return text === undefined ? [] : [[number, text] as const];
-  }),
-);
+const textsByName: ReadonlyMap<string, string> = new Map(Object.entries(texts));
 
 /** The symbol of a positive error number, `EINVAL`; `errno 4711` where Linux has none. */
 export function errnoName(number: number): string {
@@ -91,5 +86,6 @@ export function errnoName(number: number): string {
 
 /** What strerror(3) says in English, `Invalid argument`; the symbol for numbers outside this library's world. */
 export function errnoText(number: number): string {
-  return textsByNumber.get(number) ?? errnoName(number);
+  const name = errnoName(number);
+  return textsByName.get(name) ?? name;
 }

@@ -7,8 +7,8 @@ import { type Ioctl, ioctl } from "./ioctl.js";
 export const VFIO_DEVICE_BIND_FLAG = names("VFIO_DEVICE_BIND_FLAG_*", { TOKEN: 1 << 0 });
 
 /**
- * `struct vfio_device_bind_iommufd` (include/uapi/linux/vfio.h). Kernels before 6.17 end it at `out_devid` and
- * refuse what follows only where it is not 0.
+ * `struct vfio_device_bind_iommufd` (include/uapi/linux/vfio.h). Older kernels end it at `out_devid` and do
+ * not know the flag.
  */
 export const bindIommufd = struct("vfio_device_bind_iommufd", {
   argsz,

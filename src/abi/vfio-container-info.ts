@@ -1,5 +1,5 @@
 import { IospanError } from "../errors.js";
-import { type IovaRange, iova } from "../iova.js";
+import { hex, type IovaRange, iova } from "../iova.js";
 import { type Capability, capabilityHeader, expectCapability } from "./capability.js";
 import { type Decoded, decodeArray, struct } from "./codec.js";
 import { argsz, u32, u64 } from "./fields.js";
@@ -32,11 +32,15 @@ export const VFIO_IOMMU_TYPE1_INFO = names("VFIO_IOMMU_TYPE1_INFO_*", {
 export const iovaRange = struct("vfio_iova_range", { start: u64, end: u64 });
 
 /** `struct vfio_iommu_type1_info_cap_iova_range` (include/uapi/linux/vfio.h); `nr_iovas` {@link iovaRange}s follow. */
-export const iovaRangeCapability = struct("vfio_iommu_type1_info_cap_iova_range", {
-  header: capabilityHeader,
-  nr_iovas: u32,
-  reserved: u32,
-});
+export const iovaRangeCapability = struct(
+  "vfio_iommu_type1_info_cap_iova_range",
+  {
+    header: capabilityHeader,
+    nr_iovas: u32,
+    reserved: u32,
+  },
+  { name: "iova_ranges", element: iovaRange },
+);
 
 /** `struct vfio_iommu_type1_info_cap_migration` (include/uapi/linux/vfio.h). */
 export const migrationCapability = struct("vfio_iommu_type1_info_cap_migration", {
@@ -63,9 +67,9 @@ export function iovaRanges(capability: Capability): readonly IovaRange[] {
 }
 
 function toIovaRange({ start, end }: Decoded<typeof iovaRange>): IovaRange {
-  if (end < start)
-    throw new IospanError("ERR_IOSPAN_MALFORMED_ANSWER", `IOVA range ends at ${end}, before its start ${start}`);
-  return { start: iova(start), end: iova(end) };
+  if (end >= start) return { start: iova(start), end: iova(end) };
+  const message = `the kernel's IOVA range ends at ${hex(end)}, before its start ${hex(start)}`;
+  throw new IospanError("ERR_IOSPAN_MALFORMED_ANSWER", message);
 }
 
 /** What CAP_MIGRATION says: page sizes for dirty bitmaps, and the largest bitmap in bytes. */

@@ -1,5 +1,5 @@
 import { struct } from "./codec.js";
-import { argsz, u64 } from "./fields.js";
+import { argsz, u8, u64 } from "./fields.js";
 import { flags, names } from "./flags.js";
 import { type Ioctl, ioctl } from "./ioctl.js";
 
@@ -45,12 +45,16 @@ export const VFIO_DMA_UNMAP_FLAG = names("VFIO_DMA_UNMAP_FLAG_*", {
  * `struct vfio_iommu_type1_dma_unmap` (include/uapi/linux/vfio.h). The kernel writes back in `size` how much it unmapped.
  * With GET_DIRTY_BITMAP a {@link bitmap} follows.
  */
-export const dmaUnmap = struct("vfio_iommu_type1_dma_unmap", {
-  argsz,
-  flags: flags(VFIO_DMA_UNMAP_FLAG),
-  iova: u64,
-  size: u64,
-});
+export const dmaUnmap = struct(
+  "vfio_iommu_type1_dma_unmap",
+  {
+    argsz,
+    flags: flags(VFIO_DMA_UNMAP_FLAG),
+    iova: u64,
+    size: u64,
+  },
+  { name: "data", element: u8 },
+);
 
 /** `struct vfio_bitmap` (include/uapi/linux/vfio.h): `data` points to `size` bytes, one bit for each page of `pgsize`. */
 export const bitmap = struct("vfio_bitmap", { pgsize: u64, size: u64, data: u64 });
@@ -63,10 +67,14 @@ export const VFIO_IOMMU_DIRTY_PAGES_FLAG = names("VFIO_IOMMU_DIRTY_PAGES_FLAG_*"
 });
 
 /** `struct vfio_iommu_type1_dirty_bitmap` (include/uapi/linux/vfio.h). With GET_BITMAP a {@link dirtyBitmapGet} follows. */
-export const dirtyBitmap = struct("vfio_iommu_type1_dirty_bitmap", {
-  argsz,
-  flags: flags(VFIO_IOMMU_DIRTY_PAGES_FLAG),
-});
+export const dirtyBitmap = struct(
+  "vfio_iommu_type1_dirty_bitmap",
+  {
+    argsz,
+    flags: flags(VFIO_IOMMU_DIRTY_PAGES_FLAG),
+  },
+  { name: "data", element: u8 },
+);
 
 /** `struct vfio_iommu_type1_dirty_bitmap_get` (include/uapi/linux/vfio.h). */
 export const dirtyBitmapGet = struct("vfio_iommu_type1_dirty_bitmap_get", { iova: u64, size: u64, bitmap });

@@ -1,5 +1,5 @@
 import { struct } from "./codec.js";
-import { argsz, bytes, type FieldType, s32, u32, u64 } from "./fields.js";
+import { argsz, bytes, type FieldType, s32, u8, u32, u64 } from "./fields.js";
 import { flagNames, names, oneOf, valueName } from "./flags.js";
 import { type Ioctl, ioctl } from "./ioctl.js";
 
@@ -41,7 +41,11 @@ const featureFlags: FieldType<number> = {
 };
 
 /** `struct vfio_device_feature` (include/uapi/linux/vfio.h). The feature's own struct follows. */
-export const deviceFeature = struct("vfio_device_feature", { argsz, flags: featureFlags });
+export const deviceFeature = struct(
+  "vfio_device_feature",
+  { argsz, flags: featureFlags },
+  { name: "data", element: u8 },
+);
 
 /** What follows for PCI_VF_TOKEN: the UUID's bare 16 bytes, which the header gives no struct. */
 export const vfToken = struct("iospan_vf_token", { uuid: bytes(16) });
@@ -77,16 +81,20 @@ export const VFIO_DEVICE_FEATURE_BUS_MASTER_OP = names("VFIO_DEVICE_FEATURE_*", 
 /** `struct vfio_device_feature_bus_master` (include/uapi/linux/vfio.h), for BUS_MASTER. */
 export const busMaster = struct("vfio_device_feature_bus_master", { op: oneOf(VFIO_DEVICE_FEATURE_BUS_MASTER_OP) });
 
-/** `struct vfio_device_feature_dma_buf` (include/uapi/linux/vfio.h), for DMA_BUF; `nr_ranges` {@link regionDmaRange}s follow. */
-export const dmaBuf = struct("vfio_device_feature_dma_buf", {
-  region_index: u32,
-  open_flags: u32,
-  flags: u32,
-  nr_ranges: u32,
-});
-
 /** `struct vfio_region_dma_range` (include/uapi/linux/vfio.h). */
 export const regionDmaRange = struct("vfio_region_dma_range", { offset: u64, length: u64 });
+
+/** `struct vfio_device_feature_dma_buf` (include/uapi/linux/vfio.h), for DMA_BUF; `nr_ranges` {@link regionDmaRange}s follow. */
+export const dmaBuf = struct(
+  "vfio_device_feature_dma_buf",
+  {
+    region_index: u32,
+    open_flags: u32,
+    flags: u32,
+    nr_ranges: u32,
+  },
+  { name: "dma_ranges", element: regionDmaRange },
+);
 
 /** `struct vfio_device_feature_zpci_err` (include/uapi/linux/vfio.h), for ZPCI_ERROR. */
 export const zpciError = struct("vfio_device_feature_zpci_err", { data: u64 });

@@ -1,5 +1,5 @@
 import { struct } from "./codec.js";
-import { argsz, u32 } from "./fields.js";
+import { argsz, u8, u32 } from "./fields.js";
 import { flags, names } from "./flags.js";
 import { type Ioctl, ioctl } from "./ioctl.js";
 
@@ -31,13 +31,17 @@ export const VFIO_IRQ_SET = names("VFIO_IRQ_SET_*", {
 });
 
 /** `struct vfio_irq_set` (include/uapi/linux/vfio.h). `count` bytes (DATA_BOOL) or `__s32` descriptors (DATA_EVENTFD) follow. */
-export const irqSet = struct("vfio_irq_set", {
-  argsz,
-  flags: flags(VFIO_IRQ_SET),
-  index: u32,
-  start: u32,
-  count: u32,
-});
+export const irqSet = struct(
+  "vfio_irq_set",
+  {
+    argsz,
+    flags: flags(VFIO_IRQ_SET),
+    index: u32,
+    start: u32,
+    count: u32,
+  },
+  { name: "data", element: u8 },
+);
 
 /** Asks a device about the interrupts of an `index` (include/uapi/linux/vfio.h). */
 export const VFIO_DEVICE_GET_IRQ_INFO: Ioctl = ioctl("VFIO_DEVICE_GET_IRQ_INFO", 0x6d, irqInfo);

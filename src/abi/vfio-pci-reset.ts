@@ -24,14 +24,22 @@ export const dependentDeviceById = struct("vfio_pci_dependent_device", {
 export const VFIO_PCI_DEVID = names("VFIO_PCI_DEVID_*", { OWNED: 0, NOT_OWNED: -1 });
 
 /** `struct vfio_pci_hot_reset_info` (include/uapi/linux/vfio.h); `count` devices follow that the reset would hit. */
-export const hotResetInfo = struct("vfio_pci_hot_reset_info", {
-  argsz,
-  flags: flags(VFIO_PCI_HOT_RESET_FLAG),
-  count: u32,
-});
+export const hotResetInfo = struct(
+  "vfio_pci_hot_reset_info",
+  {
+    argsz,
+    flags: flags(VFIO_PCI_HOT_RESET_FLAG),
+    count: u32,
+  },
+  { name: "devices", element: dependentDevice },
+);
 
 /** `struct vfio_pci_hot_reset` (include/uapi/linux/vfio.h); `count` `__s32` group descriptors follow. */
-export const hotReset = struct("vfio_pci_hot_reset", { argsz, flags: u32, count: u32 });
+export const hotReset = struct(
+  "vfio_pci_hot_reset",
+  { argsz, flags: u32, count: u32 },
+  { name: "group_fds", element: s32 },
+);
 
 /** Asks which devices a hot reset would hit; ENOSPC when the buffer is too small for them (include/uapi/linux/vfio.h). */
 export const VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: Ioctl = ioctl(

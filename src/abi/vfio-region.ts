@@ -51,11 +51,15 @@ export const VFIO_REGION_INFO_CAP = names("VFIO_REGION_INFO_CAP_*", {
 export const sparseMmapArea = struct("vfio_region_sparse_mmap_area", { offset: u64, size: u64 });
 
 /** `struct vfio_region_info_cap_sparse_mmap` (include/uapi/linux/vfio.h); `nr_areas` {@link sparseMmapArea}s follow. */
-export const sparseMmapCapability = struct("vfio_region_info_cap_sparse_mmap", {
-  header: capabilityHeader,
-  nr_areas: u32,
-  reserved: u32,
-});
+export const sparseMmapCapability = struct(
+  "vfio_region_info_cap_sparse_mmap",
+  {
+    header: capabilityHeader,
+    nr_areas: u32,
+    reserved: u32,
+  },
+  { name: "areas", element: sparseMmapArea },
+);
 
 /** Kinds of device specific regions (include/uapi/linux/vfio.h). With PCI_VENDOR_TYPE the low 16 bits are a vendor id. */
 export const VFIO_REGION_TYPE = names("VFIO_REGION_TYPE_*", {

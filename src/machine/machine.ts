@@ -26,7 +26,15 @@ export const busTypes = ["pci", "platform"] as const;
 /** The buses whose devices VFIO can hand out and iospan knows. */
 export type BusType = (typeof busTypes)[number];
 
-/** A device as sysfs describes it. */
+/** What a PCI function's configuration space says it is. */
+export interface PciIds {
+  readonly vendor: number;
+  readonly device: number;
+  /** 24 bits: base class, subclass, programming interface (`0x010802` is an NVMe controller). */
+  readonly class: number;
+}
+
+/** A device as sysfs describes it, at the moment it was read. */
 export interface MachineDevice {
   /** The kernel's name: `0000:02:00.0`, `9030000.dma-port`. */
   readonly name: string;
@@ -38,4 +46,19 @@ export interface MachineDevice {
   /** The IOMMU group's number; undefined for a device that no IOMMU translates for. */
   readonly group: number | undefined;
   readonly iommu: Iommu | undefined;
+  /**
+   * True when `group` is one that VFIO made up for a device without an IOMMU: its node is `/dev/vfio/noiommu-N`,
+   * and nothing can be mapped for its DMA.
+   */
+  readonly noiommu?: boolean | undefined;
+  /** The only driver that may bind the device; undefined where any that matches may. */
+  readonly driverOverride?: string | undefined;
+  /** `vfio3` while a VFIO driver is bound (Linux 6.1 and later); its node, where the kernel makes one, is `/dev/vfio/devices/vfio3`. */
+  readonly vfioDevice?: string | undefined;
+  /** PCI only. */
+  readonly pci?: PciIds | undefined;
+  /** The device tree's `compatible`, most specific first. */
+  readonly compatible?: readonly string[] | undefined;
+  /** What modprobe matches drivers by: `pci:v0000…`, `of:N…`. */
+  readonly modalias?: string | undefined;
 }

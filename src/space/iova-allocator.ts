@@ -266,6 +266,12 @@ export class IovaAllocator {
     return outside(`the live range ${formatRange(live)}`, formatRange(hole ?? live), ranges);
   }
 
+  #notLive(start: number | bigint): IospanError {
+    const around = this.find(start);
+    const hint = around === undefined ? "it may have been released already" : `it lies inside ${formatRange(around)}`;
+    return new IospanError("ERR_IOSPAN_RELEASED", `no live range starts at ${hex(start)}`, { hint });
+  }
+
   #rangeAtCursor(): IovaRange {
     return this.#rangeOf(this.#extents.key, Math.abs(this.#extents.value));
   }
@@ -293,14 +299,20 @@ function moveToFree(extents: OrderedMap, page: number, pages: number): boolean {
 
 /** Makes these pages of the hole at the cursor live. */
 function splitFree(extents: OrderedMap, page: number, pages: number): void {
-  const before = page - extents.key;
-  const after = extents.value - before - pages;
-  if (before === 0) extents.value = -pages;
-  else {
-    extents.value = before;
-    extents.insertAfter(page, -pages);
+  if (page > extents.key) {
+    cutHole(extents, page);
+    extents.next();
   }
-  if (after > 0) extents.insertAfter(page + pages, after);
+  if (pages < extents.value) cutHole(extents, page + pages);
+  extents.value = -pages;
+}
+
+/** Makes two holes of the one at the cursor, which is then at the lower one. The upper one comes first: thus the largest value sinks only once. */
+function cutHole(extents: OrderedMap, page: number): void {
+  const lower = page - extents.key;
+  extents.insertAfter(page, extents.value - lower);
+  extents.previous();
+  extents.value = lower;
 }
 
 /** Makes one hole of the extent at the cursor and the next one if they are holes that touch. */
@@ -312,8 +324,8 @@ function joinNextHole(extents: OrderedMap): void {
   const more = extents.value;
   extents.previous();
   if (!joins) return;
-  extents.removeNext();
   extents.value = pages + more;
+  extents.removeNext();
 }
 
 /** Moves the cursor to the lowest hole of at least `atLeast` pages that fits, of the first `tries` such holes; returns the first page to take. */
@@ -347,7 +359,7 @@ function powerOfTwo(value: number | bigint, what: string): number {
 
 /** Whether a bigint survived its conversion to a number. */
 function isExact(value: number | bigint): boolean {
-  return typeof value === "number" || value <= Number.MAX_SAFE_INTEGER || BigInt(Number(value)) === value;
+  return typeof value === "number" || Number(value) <= Number.MAX_SAFE_INTEGER || BigInt(Number(value)) === value;
 }
 
 function formatCongruence({ address, modulus }: { address: number | bigint; modulus: number | bigint }): string {

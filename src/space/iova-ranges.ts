@@ -55,17 +55,7 @@ export function normalize(ranges: readonly IovaRange[]): IovaRange[] {
 
 /** The addresses in both; `a` and `b` normalized, and so is the result. */
 export function intersect(a: readonly IovaRange[], b: readonly IovaRange[]): IovaRange[] {
-  const result: IovaRange[] = [];
-  const [left, right] = [a.values(), b.values()];
-  let [x, y] = [left.next().value, right.next().value];
-  while (x !== undefined && y !== undefined) {
-    const start = x.start > y.start ? x.start : y.start;
-    const end = x.end < y.end ? x.end : y.end;
-    if (start <= end) result.push({ start, end });
-    if (x.end < y.end) x = left.next().value;
-    else y = right.next().value;
-  }
-  return result;
+  return complement(normalize([...complement(a), ...complement(b)]));
 }
 
 /** The addresses from 0 to 2^64-1 that are not in `ranges`, which are normalized, and so is the result. */

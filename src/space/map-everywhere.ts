@@ -21,7 +21,7 @@ export function* mapEverywhere(record: MappingRecord, reaches: readonly Reach[])
   try {
     for (const { target, access } of reaches) {
       const mapping = { ...record, access };
-      yield { now: () => mapped(target.map(mapping)), later: () => target.mapAsync(mapping).then(mapped) };
+      yield { now: () => target.map(mapping), later: () => target.mapAsync(mapping) };
       rollback.did(() => unmapWhole(target, record));
     }
   } catch (error) {
@@ -41,7 +41,15 @@ export function* unmapEverywhere(record: MappingRecord, reaches: readonly Reach[
   const { iova, size } = record;
   try {
     for (const { target, access } of reaches) {
-      const unmapped = yield { now: () => target.unmap(iova, size), later: () => target.unmapAsync(iova, size) };
+      let unmapped = 0;
+      yield {
+        now: () => {
+          unmapped = target.unmap(iova, size);
+        },
+        later: async () => {
+          unmapped = await target.unmapAsync(iova, size);
+        },
+      };
       rollback.did(() => target.map({ ...record, access }));
       if (unmapped !== size) short.push(confirmedShort(target, record, unmapped));
     }
@@ -50,11 +58,6 @@ export function* unmapEverywhere(record: MappingRecord, reaches: readonly Reach[
     const failures = rollback.run();
     throw failures.length === 0 ? error : inconsistent(`unmapping ${hex(iova)}`, error, failures);
   }
-}
-
-/** A mapping's result is nothing; a step's is a number. */
-function mapped(_: void): number {
-  return 0;
 }
 
 function unmapWhole(target: MapTarget, { iova, size }: MappingRecord): void {

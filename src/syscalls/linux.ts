@@ -190,7 +190,13 @@ class LinuxSyscalls implements Syscalls {
   }
 
   writeFile(path: string, text: string): void {
-    withFsErrors(path, () => fs.writeFileSync(path, text, { flag: "r+" }));
+    // Some of sysfs's files may only be written, whoever asks; and none is to be made by writing to it.
+    const fd = this.open(path, fs.constants.O_WRONLY);
+    try {
+      withFsErrors(path, () => fs.writeSync(fd, text));
+    } finally {
+      fs.closeSync(fd);
+    }
   }
 
   readDirectory(path: string): readonly string[] {

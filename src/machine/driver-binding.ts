@@ -1,0 +1,227 @@
+import { IospanError } from "../errors.js";
+import { SyscallError } from "../syscalls/syscalls.js";
+import { type BindingStep, bindingIneffective, bindingRefused } from "./binding-errors.js";
+import { findDevice } from "./devices.js";
+import { formatHolders, groupHolders } from "./group-holders.js";
+import { requireIommu } from "./iommus.js";
+import type { Machine, MachineDevice } from "./machine.js";
+import { readAttribute } from "./sysfs.js";
+import { hasVfioDriver, isDriverLoaded, loadDriverHint, vfioDrivers } from "./vfio-drivers.js";
+
+/** A device on a VFIO driver, and the way back. */
+export interface DriverBinding extends Disposable {
+  /** The device's kernel name. */
+  readonly device: string;
+  readonly driver: string;
+  /** Undefined when no driver was bound before. */
+  readonly previousDriver: string | undefined;
+  readonly previousOverride: string | undefined;
+  /**
+   * Gives the device back to its previous driver, under its previous `driver_override`. All or nothing:
+   * when it throws, the device is where it was, and it can be tried again. Once it returned, or where
+   * the device had been on the driver already, it does nothing.
+   */
+  restore(): void;
+}
+
+export interface BindOptions {
+  /** Default: `vfio-pci` or `vfio-platform`, unless the device is on some VFIO driver already. */
+  readonly driver?: string;
+}
+
+/**
+ * Binds a device to a VFIO driver. All or nothing: when it throws, the device has its driver and its `driver_override` as before,
+ * or the message says that undoing failed too.
+ *
+ * The present driver lets go at once, whatever it is doing: a disk with mounted file systems is taken away from under them.
+ * @throws IospanError `ERR_IOSPAN_BIND_REFUSED`, `…_NO_PERMISSION`, `…_NO_VFIO` (driver not loaded), `…_NO_IOMMU`, `…_GROUP_BUSY`.
+ */
+export function bindToVfio(machine: Machine, deviceName: string, options: BindOptions = {}): DriverBinding {
+  const device = findDevice(machine, deviceName);
+  const driver = options.driver ?? defaultDriver(device);
+  const before = stateOf(device);
+  if (device.driver === driver) return new Binding(machine, device.name, before, before);
+  requireLoaded(machine, device, driver);
+  requireGroupFor(machine, device);
+  const after = { driver, override: driver };
+  change(machine, device, after);
+  return new Binding(machine, device.name, before, after);
+}
+
+/** What decides who drives a device. */
+interface DriverState {
+  readonly driver: string | undefined;
+  readonly override: string | undefined;
+}
+
+class Binding implements DriverBinding {
+  readonly #machine: Machine;
+  readonly #before: DriverState;
+  readonly device: string;
+  readonly driver: string;
+  #restored: boolean;
+
+  constructor(machine: Machine, device: string, before: DriverState, after: DriverState) {
+    this.#machine = machine;
+    this.#before = before;
+    this.device = device;
+    this.driver = after.driver ?? "";
+    this.#restored = before === after;
+  }
+
+  get previousDriver(): string | undefined {
+    return this.#before.driver;
+  }
+
+  get previousOverride(): string | undefined {
+    return this.#before.override;
+  }
+
+  restore(): void {
+    if (this.#restored) return;
+    change(this.#machine, findDevice(this.#machine, this.device), this.#before);
+    this.#restored = true;
+  }
+
+  [Symbol.dispose](): void {
+    this.restore();
+  }
+}
+
+function defaultDriver(device: MachineDevice): string {
+  return device.driver !== undefined && hasVfioDriver(device) ? device.driver : vfioDrivers[device.bus];
+}
+
+function stateOf(device: MachineDevice): DriverState {
+  return { driver: device.driver, override: device.driverOverride };
+}
+
+/** Asked before the present driver is disturbed. */
+function requireLoaded(machine: Machine, { bus, name }: MachineDevice, driver: string): void {
+  if (/^\w[\w.+-]*$/.test(driver) && isDriverLoaded(machine, bus, driver)) return;
+  throw new IospanError(
+    "ERR_IOSPAN_NO_VFIO",
+    `cannot bind ${name} to ${driver}: the kernel has no ${bus} driver of that name loaded`,
+    {
+      device: name,
+      hint: loadDriverHint(machine, bus, driver),
+    },
+  );
+}
+
+/** Without an IOMMU, VFIO's drivers take a device only in no-IOMMU mode. */
+function requireGroupFor(machine: Machine, device: MachineDevice): void {
+  const mode = readAttribute(machine, "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode");
+  if (device.group === undefined && mode !== "Y") requireIommu(device);
+}
+
+/** Brings the device from where it is to `to`; when that fails, back again. */
+function change(machine: Machine, device: MachineDevice, to: DriverState): void {
+  refuseWhileHeld(machine, device, to);
+  try {
+    settle(machine, device.name, to);
+  } catch (error) {
+    throw undone(machine, device, error);
+  }
+}
+
+/** Unbinding a VFIO driver waits, without end, for whoever has the device open: this very process, perhaps. */
+function refuseWhileHeld(machine: Machine, device: MachineDevice, to: DriverState): void {
+  if (device.group === undefined || device.driver === to.driver || !hasVfioDriver(device)) return;
+  const holders = groupHolders(machine, device.group);
+  if (holders.length === 0) return;
+  const message = `${device.name} cannot leave ${device.driver}: IOMMU group ${device.group} is open in process ${formatHolders(holders)}`;
+  throw new IospanError("ERR_IOSPAN_GROUP_BUSY", message, {
+    device: device.name,
+    iommu: device.iommu?.name,
+    hint: `close the address space or end the process, then try again: kill ${holders.map(({ pid }) => pid).join(" ")}`,
+  });
+}
+
+function undone(machine: Machine, device: MachineDevice, failure: unknown): unknown {
+  const before = stateOf(device);
+  try {
+    settle(machine, device.name, before);
+  } catch (error) {
+    const outcome = `undoing it failed too, so look at ls -l ${device.path}/driver: ${text(error)}`;
+    return withOutcome(failure, outcome, new AggregateError([failure, error]));
+  }
+  return withOutcome(failure, `it has ${describe(before)}, as before`);
+}
+
+/** Unexpected errors pass as they are: no words of ours would say more. */
+function withOutcome(failure: unknown, outcome: string, cause?: AggregateError): unknown {
+  if (!(failure instanceof IospanError)) return cause ?? failure;
+  const { code, message, syscall, errno, device, iommu, hint } = failure;
+  return new IospanError(code, `${message}; ${outcome}`, {
+    syscall,
+    errno,
+    device,
+    iommu,
+    hint,
+    cause: cause ?? failure.cause,
+  });
+}
+
+function text(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function describe({ driver, override }: DriverState): string {
+  return `${driver === undefined ? "no driver" : `driver ${driver}`} and ${override === undefined ? "no override" : `override ${override}`}`;
+}
+
+/**
+ * Brings the device to `to` from any state, one that a failure left among them, and verifies that it got there.
+ * So undoing is the same as doing.
+ */
+function settle(machine: Machine, name: string, to: DriverState): void {
+  const device = findDevice(machine, name);
+  // An override that names another driver would keep `to.driver` from matching.
+  const matching = to.override === to.driver || to.driver === undefined ? to.override : undefined;
+  if (device.driver !== to.driver) {
+    if (device.driverOverride !== matching) writeOverride(machine, device, matching);
+    if (device.driver !== undefined) unbind(machine, device, device.driver);
+    if (to.driver !== undefined) probe(machine, device, to.driver);
+  }
+  const now = findDevice(machine, name);
+  if (now.driverOverride !== to.override) writeOverride(machine, now, to.override);
+  verify(findDevice(machine, name), to);
+}
+
+function verify(device: MachineDevice, wanted: DriverState): void {
+  const found = stateOf(device);
+  if (found.driver === wanted.driver && found.override === wanted.override) return;
+  throw bindingIneffective(device, describe(found), describe(wanted));
+}
+
+/** `drivers_probe` says nothing when the driver's own probe refuses; the driver's `bind`, asked next, hands its answer on. */
+function probe(machine: Machine, device: MachineDevice, driver: string): void {
+  const { name, bus } = device;
+  const step = { doing: `bind ${name} to ${driver}`, probing: driver };
+  write(machine, device, `/sys/bus/${bus}/drivers_probe`, name, step);
+  const bound = findDevice(machine, name).driver;
+  if (bound === driver) return;
+  // Several drivers can match one device, and the kernel took the first.
+  if (bound !== undefined) unbind(machine, device, bound);
+  write(machine, device, `/sys/bus/${bus}/drivers/${driver}/bind`, name, step);
+}
+
+function unbind(machine: Machine, device: MachineDevice, driver: string): void {
+  const step = { doing: `unbind ${device.name} from ${driver}` };
+  write(machine, device, `/sys/bus/${device.bus}/drivers/${driver}/unbind`, device.name, step);
+}
+
+/** A line end alone clears it. */
+function writeOverride(machine: Machine, device: MachineDevice, override: string | undefined): void {
+  const doing = `${override === undefined ? "clear" : "set"} the driver_override of ${device.name}`;
+  write(machine, device, `${device.path}/driver_override`, override ?? "\n", { doing });
+}
+
+function write(machine: Machine, device: MachineDevice, path: string, value: string, step: BindingStep): void {
+  try {
+    machine.syscalls.writeFile(path, value);
+  } catch (error) {
+    throw error instanceof SyscallError ? bindingRefused(machine, device, step, error) : error;
+  }
+}

@@ -1,0 +1,45 @@
+import { IospanError } from "../errors.js";
+import { groupNode } from "./groups.js";
+import type { Iommu, Machine, MachineDevice } from "./machine.js";
+import { readNames } from "./sysfs.js";
+
+/** A device whose DMA an IOMMU translates. */
+export interface TranslatedDevice extends MachineDevice {
+  readonly group: number;
+}
+
+/** What makes a kernel use the IOMMUs a machine has. */
+export const enableIommuHint: string =
+  "switch the IOMMU on in the firmware setup (VT-d, AMD-Vi, SMMU) and on the kernel command line (intel_iommu=on; " +
+  "no iommu=off; iommu.passthrough=0), then look in /sys/class/iommu; or no IOMMU sits in front of this device";
+
+/** The IOMMUs the kernel drives, by name. */
+export function listIommus(machine: Machine): readonly Iommu[] {
+  return readNames(machine, "/sys/class/iommu").map((name) => ({ name }));
+}
+
+/**
+ * Guarantees that an IOMMU translates the device's DMA.
+ * @throws IospanError `ERR_IOSPAN_NO_IOMMU` for a device without a group, or one VFIO hands out without translation.
+ */
+export function requireIommu(device: MachineDevice): TranslatedDevice {
+  const { name, group, noiommu = false } = device;
+  if (group === undefined) {
+    throw new IospanError("ERR_IOSPAN_NO_IOMMU", `${name} is in no IOMMU group: no IOMMU translates its DMA`, {
+      device: name,
+      hint: enableIommuHint,
+    });
+  }
+  if (noiommu) {
+    const node = groupNode(group, { noiommu });
+    throw new IospanError(
+      "ERR_IOSPAN_NO_IOMMU",
+      `${name} has no IOMMU, VFIO hands it out untranslated (${node}): nothing can be mapped`,
+      {
+        device: name,
+        hint: enableIommuHint,
+      },
+    );
+  }
+  return { ...device, group };
+}

@@ -1,0 +1,51 @@
+import { errnoName } from "../abi/errno.js";
+import { IospanError } from "../errors.js";
+import { factsOf, SyscallError } from "../syscalls/syscalls.js";
+import type { Machine } from "./machine.js";
+
+// ENODEV: the file was still listed, its device already on the way out.
+const absences = ["ENOENT", "ENOTDIR", "ENODEV"];
+
+/** The text of an attribute without the line end; undefined where there is none. */
+export function readAttribute(machine: Machine, path: string): string | undefined {
+  return ifPresent(path, () => machine.syscalls.readFile(path).replace(/\n$/, ""));
+}
+
+/** The last component of a link's target, which is how sysfs names a device's driver, group and IOMMU; undefined where there is no link. */
+export function readLinkName(machine: Machine, path: string): string | undefined {
+  return ifPresent(path, () => baseName(machine.syscalls.readLink(path)));
+}
+
+/** The names in a directory; none where there is no directory. */
+export function readNames(machine: Machine, path: string): readonly string[] {
+  return ifPresent(path, () => machine.syscalls.readDirectory(path)) ?? [];
+}
+
+/** Whether there is a directory at `path`. */
+export function hasDirectory(machine: Machine, path: string): boolean {
+  return ifPresent(path, () => machine.syscalls.readDirectory(path)) !== undefined;
+}
+
+/** What follows the last slash, slashes at the end not counted. */
+export function baseName(path: string): string {
+  return path.replace(/\/+$/, "").replace(/^.*\//, "");
+}
+
+/**
+ * Absence is an answer in sysfs (no driver, no group), so it becomes undefined.
+ * @throws IospanError for any other refusal.
+ */
+function ifPresent<T>(path: string, read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof SyscallError)) throw error;
+    const name = errnoName(error.errno);
+    if (absences.includes(name)) return undefined;
+    const denied = name === "EACCES" || name === "EPERM";
+    throw new IospanError(denied ? "ERR_IOSPAN_NO_PERMISSION" : "ERR_IOSPAN_SYSCALL", `cannot read ${path}: ${name}`, {
+      ...factsOf(error),
+      hint: `see what is there: ls -ld ${path}; mount | grep sysfs`,
+    });
+  }
+}

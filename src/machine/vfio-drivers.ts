@@ -1,0 +1,82 @@
+import { IospanError } from "../errors.js";
+import { groupDevices } from "./groups.js";
+import type { BusType, Machine, MachineDevice } from "./machine.js";
+import { hasDirectory, readNames } from "./sysfs.js";
+
+/** The driver that hands out any device of a bus. */
+export const vfioDrivers: Readonly<Record<BusType, string>> = { pci: "vfio-pci", platform: "vfio-platform" };
+
+// Their struct device_driver sets driver_managed_dma (include/linux/device/driver.h): on a companion, they leave the group to VFIO.
+const harmlessDrivers: readonly string[] = ["pcieport", "pci-stub"];
+
+/** Whether the device is bound to a driver that hands it to user space: VFIO's own, or a vendor's variant such as `mlx5_vfio_pci`. */
+export function hasVfioDriver(device: MachineDevice): boolean {
+  return device.driver !== undefined && (device.vfioDevice !== undefined || device.driver.includes("vfio"));
+}
+
+/** The shell commands that bind a device to a VFIO driver, on one line. */
+export function bindCommands(device: MachineDevice, driver: string = vfioDrivers[device.bus]): string {
+  const { name, bus, path } = device;
+  const commands = [`echo ${driver} > ${path}/driver_override`, `echo ${name} > /sys/bus/${bus}/drivers_probe`];
+  if (device.driver !== undefined) commands.splice(1, 0, `echo ${name} > ${path}/driver/unbind`);
+  return commands.join("; ");
+}
+
+/** Whether the kernel has the driver, built in or as a loaded module. */
+export function isDriverLoaded(machine: Machine, bus: BusType, driver: string): boolean {
+  return hasDirectory(machine, `/sys/bus/${bus}/drivers/${driver}`);
+}
+
+/** How to get a driver that is not loaded; says so when it is there under its name with `-` for `_`, or the reverse. */
+export function loadDriverHint(machine: Machine, bus: BusType, driver: string): string {
+  const plain = (name: string) => name.replaceAll("_", "-");
+  const loaded = readNames(machine, `/sys/bus/${bus}/drivers`).find((name) => plain(name) === plain(driver));
+  if (loaded !== undefined) return `the driver's name is ${loaded}`;
+  const option =
+    driver === "vfio-platform" ? " (a kernel built with CONFIG_VFIO_PLATFORM; many distributions' are not)" : "";
+  return `load it: modprobe ${driver}${option}`;
+}
+
+/**
+ * Guarantees that VFIO may take the device: it is on a VFIO driver, and no companion in its group on a driver that does DMA of its own.
+ * @throws IospanError `ERR_IOSPAN_WRONG_DRIVER` or `ERR_IOSPAN_GROUP_NOT_VIABLE`, with the commands that bind each device.
+ */
+export function requireVfioDriver(machine: Machine, device: MachineDevice): void {
+  if (!hasVfioDriver(device)) throw wrongDriver(machine, device);
+  if (device.group === undefined) return;
+  const foreign = groupDevices(machine, device.group).filter(spoilsGroup);
+  if (foreign.length > 0) throw groupNotViable(machine, device, foreign);
+}
+
+function spoilsGroup(device: MachineDevice): boolean {
+  return device.driver !== undefined && !harmlessDrivers.includes(device.driver) && !hasVfioDriver(device);
+}
+
+function wrongDriver(machine: Machine, device: MachineDevice): IospanError {
+  const { name, driver, driverOverride, bus } = device;
+  const override = driverOverride === undefined ? "" : ` (its driver_override is ${driverOverride})`;
+  const state = driver === undefined ? `has no driver${override}` : `is bound to ${driver}`;
+  const message = `${name} ${state}; it must be bound to ${vfioDrivers[bus]} or a variant of it`;
+  const hint = withModprobe(machine, [device], bindCommands(device));
+  return new IospanError("ERR_IOSPAN_WRONG_DRIVER", message, { device: name, iommu: device.iommu?.name, hint });
+}
+
+function groupNotViable(machine: Machine, device: MachineDevice, foreign: readonly MachineDevice[]): IospanError {
+  const companions = foreign.map(({ name, driver }) => `${name} is bound to ${driver}`).join(", ");
+  const message = `IOMMU group ${device.group} of ${device.name} is not viable, all its devices go to VFIO or none: ${companions}`;
+  const commands = foreign.map((companion) => bindCommands(companion)).join("\n");
+  const hint = withModprobe(machine, foreign, commands);
+  return new IospanError("ERR_IOSPAN_GROUP_NOT_VIABLE", message, {
+    device: device.name,
+    iommu: device.iommu?.name,
+    hint,
+  });
+}
+
+/** Puts in front of `commands` what loads the drivers they need. */
+function withModprobe(machine: Machine, devices: readonly MachineDevice[], commands: string): string {
+  const missing = [...new Set(devices.map(({ bus }) => bus))].filter(
+    (bus) => !isDriverLoaded(machine, bus, vfioDrivers[bus]),
+  );
+  return [...missing.map((bus) => loadDriverHint(machine, bus, vfioDrivers[bus])), commands].join("\n");
+}

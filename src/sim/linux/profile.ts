@@ -1,0 +1,78 @@
+import { IospanError } from "../../errors.js";
+
+/** What a VFIO domain's IOMMU driver answers when a device behind another SMMU is attached to it. */
+export type ForeignAttach = "ENXIO" | "EINVAL" | "pretend";
+
+/**
+ * Where kernel versions differ in what a VFIO program can notice. Measured on 5.10, 6.1, 6.12 and 7.3; where the change
+ * falls between two of them, the version that holds the commit named with it.
+ */
+export interface Profile {
+  readonly release: string;
+  readonly foreignAttach: ForeignAttach;
+  /** An address range that wraps around is EOVERFLOW (ef270ec44637, 6.18), before that EINVAL. */
+  readonly wrapIsOverflow: boolean;
+  /** SET_CONTAINER of a file that is no container: EBADFD since containers can be iommufds (6.2). */
+  readonly notContainerIsEbadfd: boolean;
+  /** SET_CONTAINER of a descriptor that is not open: EBADF, on 5.10 EINVAL. */
+  readonly closedContainerIsEbadf: boolean;
+  /** GET_DEVICE_FD looks for the device before it looks at the container; on 5.10 after. */
+  readonly deviceNameFirst: boolean;
+  /** Type 6, TYPE1_NESTING: taken, refused by the SMMU driver (domains are tied to it at allocation, 6.11), or gone (6.13). */
+  readonly nesting: "works" | "EPERM" | "gone";
+  /** UNMAP_ALL and the two VADDR flags (5.12). */
+  readonly updateVaddr: boolean;
+  /** Before domains could enforce coherency (5.19), DMA_CC_IOMMU said what the CPU can. */
+  readonly coherencyIsCapability: boolean;
+  /** Capabilities of info structs begin on 8 bytes (6.6). */
+  readonly alignedCapabilities: boolean;
+  /** SMMU events are printed in words, too (6.14). */
+  readonly decodedEvents: boolean;
+  /** Devices on a VFIO driver have a `vfio-dev` directory (6.1). */
+  readonly vfioDeviceClass: boolean;
+  /** `/proc/PID/fdinfo` names the device of a VFIO device descriptor (6.18). */
+  readonly fdinfoNamesDevice: boolean;
+}
+
+/**
+ * The profile of a release, `6.12.107` or `7.3.4+deb13-arm64`.
+ * @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` for a text that is no release, or one before 5.10.
+ */
+export function profileOf(release: string): Profile {
+  const [major = 0, minor = 0, patch = 0] = (/^(\d+)\.(\d+)(?:\.(\d+))?/.exec(release) ?? []).slice(1).map(Number);
+  const since = (...version: readonly [number, number, number?]) => notBefore([major, minor, patch || 0], version);
+  if (!since(5, 10)) {
+    throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `no simulated Linux ${JSON.stringify(release)}`, {
+      hint: "take a release from 5.10 on, such as 7.3.4",
+    });
+  }
+  return {
+    release,
+    foreignAttach: foreignAttach(since),
+    wrapIsOverflow: since(6, 18),
+    notContainerIsEbadfd: since(6, 2),
+    closedContainerIsEbadf: since(5, 16),
+    deviceNameFirst: since(5, 16),
+    nesting: since(6, 13) ? "gone" : since(6, 11) ? "EPERM" : "works",
+    updateVaddr: since(5, 12),
+    coherencyIsCapability: !since(5, 19),
+    alignedCapabilities: since(6, 6),
+    decodedEvents: since(6, 14),
+    vfioDeviceClass: since(6, 1),
+    fdinfoNamesDevice: since(6, 18),
+  };
+}
+
+/** 6.14 to 6.15.2 answered success without attaching (48e7b8e284e5, repaired by be5a2d3f8f97). */
+function foreignAttach(since: (major: number, minor: number, patch?: number) => boolean): ForeignAttach {
+  if (!since(6, 2)) return "ENXIO";
+  return since(6, 14) && !since(6, 15, 3) ? "pretend" : "EINVAL";
+}
+
+function notBefore(version: readonly number[], other: readonly (number | undefined)[]): boolean {
+  for (const [index, part] of version.entries()) {
+    const difference = part - (other[index] ?? 0);
+    if (difference !== 0) return difference > 0;
+  }
+  return true;
+}

@@ -1,0 +1,225 @@
+import { IospanError } from "../errors.js";
+import type { MachineDevice } from "../machine/machine.js";
+import type { Access } from "../vfio/container.js";
+import type { Device } from "../vfio/device.js";
+import type { AuditSubject } from "./audit.js";
+import { accessOf, type MappingRecord } from "./ledger.js";
+import { checkWithinLimits, intersectLimits, type LimitSource, type SpaceLimits } from "./limits.js";
+import type { Reach } from "./map-everywhere.js";
+import { inconsistent, Rollback } from "./rollback.js";
+import type { Attachment, MapTarget, Strategy } from "./strategies/strategy.js";
+
+interface Entry {
+  readonly device: Device;
+  readonly attachment: Attachment;
+}
+
+/** What is remembered of a target while it exists. */
+interface TargetState extends LimitSource {
+  /** Mappings it took when it was empty. */
+  readonly capacity: number | undefined;
+}
+
+/** The devices of a space, and where their mappings go. */
+export class Interfaces {
+  readonly #strategy: Strategy;
+  readonly #pageSize: number;
+  readonly #entries = new Map<string, Entry>();
+  readonly #targets = new Map<MapTarget, TargetState>();
+  #limits: SpaceLimits;
+
+  constructor(strategy: Strategy, pageSize: number) {
+    this.#strategy = strategy;
+    this.#pageSize = pageSize;
+    this.#limits = intersectLimits([], pageSize);
+  }
+
+  get names(): readonly string[] {
+    return [...this.#entries.keys()];
+  }
+
+  /** What every IOMMU of the present interfaces allows. */
+  get limits(): SpaceLimits {
+    return this.#limits;
+  }
+
+  device(name: string): Device | undefined {
+    return this.#entries.get(name)?.device;
+  }
+
+  /**
+   * Brings a device in, with every mapping that is not limited to others, opens it and lets it master the bus.
+   * `adopt` is told the new limits just before the device can do anything; what it throws undoes everything.
+   */
+  async attach(device: MachineDevice, records: readonly MappingRecord[], adopt: (limits: SpaceLimits) => void) {
+    const rollback = new Rollback();
+    try {
+      await this.#attach(device, records, adopt, rollback);
+    } catch (error) {
+      const failures = rollback.run();
+      throw failures.length === 0 ? error : inconsistent(`attaching ${device.name}`, error, failures);
+    }
+  }
+
+  async #attach(
+    machineDevice: MachineDevice,
+    records: readonly MappingRecord[],
+    adopt: (limits: SpaceLimits) => void,
+    rollback: Rollback,
+  ): Promise<void> {
+    const { name } = machineDevice;
+    const attachment = await this.#strategy.attach(machineDevice);
+    rollback.did(() => throwFirst(attachment.detach()));
+    const { target, fresh } = attachment;
+    if (!fresh) this.#checkNotLimited(target, records, name);
+    const state = readState(target, this.#targets.get(target)?.capacity);
+    const limits = this.#limitsWith(target, state);
+    checkWithinLimits(records, limits, name);
+    if (fresh) await replay(target, records, name);
+    const device = await attachment.openDevice();
+    rollback.did(() => throwFirst(device.release()));
+    device.pciConfig?.setBusMaster(true);
+    adopt(limits);
+    this.#limits = limits;
+    this.#targets.set(target, state);
+    this.#entries.set(name, { device, attachment });
+  }
+
+  /**
+   * Quiesces and releases a device. It is gone whatever happens.
+   * @returns what went wrong.
+   */
+  async detach(name: string): Promise<readonly unknown[]> {
+    const entry = this.#entries.get(name);
+    if (entry === undefined) return [];
+    const failures = [...(await entry.device.quiesce()), ...this.release(name)];
+    this.#refreshLimits(failures);
+    return failures;
+  }
+
+  /** Quiesces every device, so that none does DMA any more. @returns what went wrong. */
+  async quiesceAll(): Promise<readonly unknown[]> {
+    const failures: unknown[] = [];
+    for (const { device } of this.#entries.values()) failures.push(...(await device.quiesce()));
+    return failures;
+  }
+
+  /** Closes a device and gives up its place. @returns what went wrong. */
+  release(name: string): readonly unknown[] {
+    const entry = this.#entries.get(name);
+    if (entry === undefined) return [];
+    this.#entries.delete(name);
+    const failures = [...entry.device.release(), ...entry.attachment.detach()];
+    for (const target of this.#targets.keys()) {
+      if (!this.#strategy.targets.includes(target)) this.#targets.delete(target);
+    }
+    return failures;
+  }
+
+  /**
+   * Where a mapping has to be made.
+   * @throws IospanError `ERR_IOSPAN_NO_DEVICE` for an interface that the space has not, `ERR_IOSPAN_NOT_SUPPORTED` where the
+   * strategy or a shared IOMMU cannot tell its interfaces apart.
+   */
+  reaches(access: MappingRecord["access"]): readonly Reach[] {
+    if (typeof access !== "string") this.#checkKnown([...access.keys()]);
+    return [...this.#targets.keys()].flatMap((target) => {
+      const shared = this.#sharedAccess(target, access);
+      return shared === undefined ? [] : [{ target, access: shared }];
+    });
+  }
+
+  /** What each target should have, for an audit. */
+  auditSubjects(records: readonly MappingRecord[]): readonly AuditSubject[] {
+    return [...this.#targets].map(([target, { capacity }]) => {
+      const names = this.#namesOn(target);
+      const reaching = records.filter((record) => names.some((name) => accessOf(record, name) !== undefined));
+      return { target, records: reaching, capacity, pageSize: this.#limits.granule };
+    });
+  }
+
+  #namesOn(target: MapTarget): readonly string[] {
+    return [...this.#entries].filter(([, { attachment }]) => attachment.target === target).map(([name]) => name);
+  }
+
+  #checkKnown(names: readonly string[]): void {
+    if (!this.#strategy.perInterface) {
+      throw new IospanError(
+        "ERR_IOSPAN_NOT_SUPPORTED",
+        `with the strategy "${this.#strategy.name}" a mapping reaches every interface, the same for all`,
+        { hint: 'open the space with { strategy: "mirrored" }' },
+      );
+    }
+    const unknown = names.find((name) => !this.#entries.has(name));
+    if (unknown !== undefined) throw noSuchInterface(unknown, this.names);
+  }
+
+  #sharedAccess(target: MapTarget, access: MappingRecord["access"]): Access | undefined {
+    const names = this.#namesOn(target);
+    const wanted = new Set(names.map((name) => (typeof access === "string" ? access : access.get(name))));
+    if (wanted.size <= 1) return [...wanted][0];
+    throw new IospanError(
+      "ERR_IOSPAN_NOT_SUPPORTED",
+      `${names.join(" and ")} share an IOMMU and what is mapped in it`,
+      {
+        iommu: target.iommus,
+        hint: "name them all, with the same access",
+      },
+    );
+  }
+
+  #checkNotLimited(target: MapTarget, records: readonly MappingRecord[], name: string): void {
+    const others = this.#namesOn(target);
+    const limited = records.find((record) => {
+      return typeof record.access !== "string" && others.some((other) => accessOf(record, other) !== undefined);
+    });
+    if (limited === undefined) return;
+    throw new IospanError(
+      "ERR_IOSPAN_NOT_SUPPORTED",
+      `${name} shares an IOMMU with ${others.join(" and ")}, which have mappings that are limited to them`,
+      { device: name, iommu: target.iommus, hint: "unmap those first, or map for all interfaces" },
+    );
+  }
+
+  #limitsWith(target: MapTarget, state: TargetState): SpaceLimits {
+    const states = new Map(this.#targets).set(target, state);
+    return intersectLimits([...states.values()], this.#pageSize);
+  }
+
+  /** A device that left may have been the one that kept IOVAs from the others. */
+  #refreshLimits(failures: unknown[]): void {
+    if (this.#targets.size === 0) return;
+    try {
+      for (const [target, { capacity }] of this.#targets) this.#targets.set(target, readState(target, capacity));
+    } catch (error) {
+      // The old limits are narrower, so they stay safe.
+      failures.push(error);
+    }
+    this.#limits = intersectLimits([...this.#targets.values()], this.#pageSize);
+  }
+}
+
+/** An empty target's number of available mappings is its capacity; a known capacity is kept. */
+function readState(target: MapTarget, capacity: number | undefined): TargetState {
+  const info = target.info();
+  return { iommus: target.iommus, info, capacity: capacity ?? info.available };
+}
+
+async function replay(target: MapTarget, records: readonly MappingRecord[], name: string): Promise<void> {
+  for (const record of records) {
+    const access = accessOf(record, name);
+    if (access !== undefined) await target.mapAsync({ ...record, access });
+  }
+}
+
+/** @internal */
+export function noSuchInterface(name: string, names: readonly string[]): IospanError {
+  return new IospanError("ERR_IOSPAN_NO_DEVICE", `the space has no interface ${name}`, {
+    device: name,
+    hint: names.length === 0 ? "attach a device first" : `it has ${names.join(", ")}`,
+  });
+}
+
+function throwFirst(failures: readonly unknown[]): void {
+  if (failures.length > 0) throw failures[0];
+}

@@ -1,0 +1,299 @@
+import { IospanError } from "../errors.js";
+import { kernelName } from "../machine/device-name.js";
+import { findDevice } from "../machine/devices.js";
+import { requireIommu } from "../machine/iommus.js";
+import type { Machine } from "../machine/machine.js";
+import { requireVfioDriver } from "../machine/vfio-drivers.js";
+import type { Device } from "../vfio/device.js";
+import { type AuditReport, audit } from "./audit.js";
+import { DmaMemory, type DmaMemoryOptions } from "./dma-memory.js";
+import { Interfaces, noSuchInterface } from "./interfaces.js";
+import type { ExplainedIovaRanges, ExplainedPageSizes } from "./iova-ranges.js";
+import type { MappingRecord } from "./ledger.js";
+import type { MapOptions } from "./map-request.js";
+import { DmaBuffer, Mapping, type MappingOwner } from "./mapping.js";
+import { Mappings } from "./mappings.js";
+import { OperationGate } from "./operation-gate.js";
+import { inconsistent } from "./rollback.js";
+import { candidates, type StrategyTrial } from "./strategies/auto.js";
+import type { Strategy, StrategyName } from "./strategies/strategy.js";
+
+export interface OpenOptions {
+  /** `auto`, the default, takes the first that works and says why in {@link IoAddressSpace.plan}. */
+  readonly strategy?: StrategyName | "auto" | undefined;
+}
+
+/** How {@link IoAddressSpace.allocate} makes a buffer. */
+export interface AllocateBufferOptions
+  extends Pick<MapOptions, "iova" | "access" | "interfaces">,
+    Pick<DmaMemoryOptions, "hugePages" | "backing"> {}
+
+/**
+ * One I/O address space over all interfaces of a device, or over several devices: what is mapped, is mapped at the same
+ * IOVA for each, whichever IOMMU it is behind.
+ *
+ * Guarantees: after any call, every interface has the mappings of {@link mappings} and no others; a call that throws has
+ * undone what it did. Where undoing failed the call throws `ERR_IOSPAN_INCONSISTENT`, {@link broken} says why, and only
+ * {@link close} (which always releases everything), {@link audit} and unmapping are left. An IOVA is used again only when
+ * no IOMMU translates it any more.
+ */
+export class IoAddressSpace implements AsyncDisposable {
+  /** Which strategy was chosen, and why the others were not. */
+  readonly plan: readonly StrategyTrial[];
+  readonly #machine: Machine;
+  readonly #strategy: Strategy;
+  readonly #interfaces: Interfaces;
+  readonly #mappings: Mappings;
+  readonly #gate = new OperationGate();
+  #closed = false;
+
+  private constructor(machine: Machine, strategy: Strategy, plan: readonly StrategyTrial[]) {
+    const { pageSize } = machine.syscalls;
+    this.plan = plan;
+    this.#machine = machine;
+    this.#strategy = strategy;
+    this.#interfaces = new Interfaces(strategy, pageSize);
+    this.#mappings = new Mappings(this.#interfaces, pageSize);
+  }
+
+  /**
+   * Opens devices into one address space. They must be bound to a VFIO driver.
+   * @param devices the kernel's names, one or more: `0000:02:00.0`, `9030000.dma-port`.
+   * @throws IospanError saying which device, IOMMU and call refused, and what to do; nothing is left open.
+   */
+  static async open(machine: Machine, devices: readonly string[], options: OpenOptions = {}): Promise<IoAddressSpace> {
+    if (devices.length === 0) {
+      throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", "a space needs a device", { hint: "name one or more" });
+    }
+    const passedOver: StrategyTrial[] = [];
+    for (const { name, make, objection, reason, last } of candidates(machine, options.strategy ?? "auto")) {
+      const trial = { strategy: name, chosen: objection === undefined, reason: objection ?? reason };
+      if (objection !== undefined) {
+        passedOver.push(trial);
+        continue;
+      }
+      const space = new IoAddressSpace(machine, make(), [...passedOver, trial]);
+      const refused = await space.#attachAll(devices);
+      if (refused === undefined) return space;
+      if (last || !isStrategys(refused)) throw refused;
+      passedOver.push({ strategy: name, chosen: false, reason: refused.message });
+    }
+    throw new RangeError("the last candidate was neither chosen nor refused");
+  }
+
+  /** The mechanism in use. */
+  get strategy(): StrategyName {
+    return this.#strategy.name;
+  }
+
+  /** Where mappings may lie: what every IOMMU allows, and who removed the rest. */
+  get iovaRanges(): ExplainedIovaRanges {
+    return this.#interfaces.limits.iovaRanges;
+  }
+
+  /** The page sizes that every IOMMU supports, and who lacks the others. */
+  get pageSizes(): ExplainedPageSizes {
+    return this.#interfaces.limits.pageSizes;
+  }
+
+  /** Bytes that IOVA, address and size of every mapping are a multiple of. */
+  get granule(): number {
+    return this.#interfaces.limits.granule;
+  }
+
+  /** The kernel's names of the devices in the space. */
+  get interfaces(): readonly string[] {
+    return this.#interfaces.names;
+  }
+
+  /** What is mapped, ascending by IOVA. */
+  get mappings(): readonly Mapping[] {
+    return this.#mappings.records.map((record) => new Mapping(this.#owner, record));
+  }
+
+  /** Why the space takes no more work: a failure that could not be undone. */
+  get broken(): IospanError | undefined {
+    return this.#mappings.broken;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /**
+   * A device of the space: its regions, interrupts and reset.
+   * @throws IospanError `ERR_IOSPAN_NO_DEVICE` when it is not in the space.
+   */
+  interface(name: string): Device {
+    const device = this.#interfaces.device(kernelName(name));
+    if (device === undefined) throw noSuchInterface(name, this.interfaces);
+    return device;
+  }
+
+  /**
+   * Memory and IOVA in one: a buffer that every interface can read and write, until it is freed.
+   * Pins the memory before it returns; for very large buffers use {@link DmaMemory.allocate} and {@link map}.
+   * @param size bytes, rounded up to whole pages.
+   */
+  allocate(size: number | bigint, options: AllocateBufferOptions = {}): DmaBuffer {
+    return this.#gate.now("allocate()", () => {
+      this.#checkUsable();
+      const memory = DmaMemory.allocate(this.#machine, size, { ...options, alignment: this.granule });
+      try {
+        return new DmaBuffer(this.#owner, this.#mappings.mapNow(memory, { ...options, ownsMemory: true }));
+      } catch (error) {
+        // After a failure that could not be undone a device may still see it: then it stays until the space is closed.
+        if (this.broken === undefined) memory.release();
+        throw error;
+      }
+    });
+  }
+
+  /**
+   * Maps memory of the caller's on every interface, or on those in `options.interfaces`. The memory cannot be released
+   * while it is mapped.
+   * @throws IospanError when an argument is wrong or a kernel refuses; it is mapped nowhere then.
+   */
+  map(memory: DmaMemory, options: MapOptions = {}): Promise<Mapping> {
+    return this.#gate.shared(async () => {
+      this.#checkUsable();
+      return new Mapping(this.#owner, await this.#mappings.mapLater(memory, options));
+    });
+  }
+
+  /** Unmaps a mapping of this space; the same as its own `unmap()`. */
+  async unmap(mapping: Mapping): Promise<void> {
+    await mapping.unmap();
+  }
+
+  /**
+   * Brings another device in. Every mapping is replayed to it, or nothing happens: a mapping that its IOMMU cannot have
+   * is an error that names it.
+   */
+  attach(device: string): Promise<void> {
+    return this.#gate.alone(async () => {
+      this.#checkUsable();
+      await this.#attach(device);
+    });
+  }
+
+  /**
+   * Quiesces a device and takes it out. The others keep their mappings, and without any device they are kept for the next.
+   * @throws IospanError `ERR_IOSPAN_BUSY` when a mapping is limited to it; `ERR_IOSPAN_CLOSE_INCOMPLETE` when it is out but
+   * a step on the way failed.
+   */
+  detach(device: string): Promise<void> {
+    return this.#gate.alone(async () => {
+      this.#checkUsable();
+      const { name } = this.interface(device);
+      this.#checkNotNamed(name);
+      const failures = await this.#interfaces.detach(name);
+      if (this.interfaces.length > 0) this.#mappings.adopt(this.#interfaces.limits);
+      if (failures.length > 0) throw incomplete(`${name} is detached`, failures);
+    });
+  }
+
+  /**
+   * Asks the kernel whether every IOMMU has exactly the mappings of the space, without changing anything.
+   * @throws IospanError `ERR_IOSPAN_BUSY` while operations are under way.
+   */
+  audit(): AuditReport {
+    if (this.#closed) throw closedError();
+    if (!this.#gate.idle) {
+      throw new IospanError("ERR_IOSPAN_BUSY", "audit() while operations are under way", { hint: "await them first" });
+    }
+    return audit(this.#interfaces.auditSubjects(this.#mappings.records));
+  }
+
+  /**
+   * Ends the space, in the only order that is safe: interrupts off, bus mastering off, reset, unmap, close. A second call
+   * does nothing.
+   * @throws IospanError `ERR_IOSPAN_CLOSE_INCOMPLETE` when a step failed; everything is released all the same.
+   */
+  close(): Promise<void> {
+    return this.#gate.alone(async () => {
+      if (this.#closed) return;
+      this.#closed = true;
+      const failures = [...(await this.#interfaces.quiesceAll()), ...this.#mappings.unmapAll()];
+      for (const name of this.interfaces) failures.push(...this.#interfaces.release(name));
+      failures.push(...this.#mappings.releaseAll());
+      if (failures.length > 0) throw incomplete("the space is closed", failures);
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /** What mappings get to see of the space: unmapping, in its turn. */
+  readonly #owner: MappingOwner = {
+    has: (record) => this.#mappings.has(record),
+    unmapNow: (record) => this.#gate.now("unmapping", () => this.#mappings.unmapNow(record)),
+    unmapLater: (record) => this.#gate.shared(() => this.#mappings.unmapLater(record)),
+  };
+
+  /** @returns why they cannot all be attached; the space is closed then. */
+  async #attachAll(devices: readonly string[]): Promise<unknown> {
+    try {
+      for (const device of devices) await this.#attach(device);
+      return undefined;
+    } catch (error) {
+      try {
+        await this.close();
+      } catch (closing) {
+        return inconsistent(`opening ${devices.join(", ")}`, error, [closing]);
+      }
+      return error;
+    }
+  }
+
+  async #attach(name: string): Promise<void> {
+    const device = findDevice(this.#machine, name);
+    if (this.interfaces.includes(device.name)) {
+      throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `${device.name} is in the space already`, {
+        device: device.name,
+        hint: "name every device once",
+      });
+    }
+    requireIommu(device);
+    requireVfioDriver(this.#machine, device);
+    try {
+      await this.#interfaces.attach(device, this.#mappings.records, (limits) => this.#mappings.adopt(limits));
+    } catch (error) {
+      throw this.#mappings.noteBroken(error);
+    }
+  }
+
+  #checkUsable(): void {
+    if (this.#closed) throw closedError();
+    if (this.broken !== undefined) throw this.broken;
+  }
+
+  #checkNotNamed(name: string): void {
+    const naming = (record: MappingRecord) => typeof record.access !== "string" && record.access.has(name);
+    const limited = this.#mappings.records.filter(naming).length;
+    if (limited === 0) return;
+    throw new IospanError("ERR_IOSPAN_BUSY", `${limited} mappings are limited to interfaces among which is ${name}`, {
+      device: name,
+      hint: "unmap them before detaching it",
+    });
+  }
+}
+
+/** Whether another strategy may fare better. */
+function isStrategys(error: unknown): error is IospanError {
+  return error instanceof IospanError && error.code === "ERR_IOSPAN_ATTACH_REFUSED";
+}
+
+function closedError(): IospanError {
+  return new IospanError("ERR_IOSPAN_CLOSED", "the space is closed", { hint: "open a new one" });
+}
+
+function incomplete(what: string, failures: readonly unknown[]): IospanError {
+  const first = failures[0] instanceof Error ? failures[0].message : String(failures[0]);
+  const more = failures.length === 1 ? "" : ` (and ${failures.length - 1} more)`;
+  return new IospanError("ERR_IOSPAN_CLOSE_INCOMPLETE", `${what}, but not every step went well: ${first}${more}`, {
+    hint: "everything is released; error.cause.errors lists what failed",
+    cause: new AggregateError(failures, what),
+  });
+}
