@@ -41,6 +41,7 @@ export class IntervalMap<T> implements Iterable<Interval<T>> {
 
   /** All ranges that reach into [start, end), whole. */
   overlapping(start: number, end: number): Interval<T>[] {
+    if (start >= end) return [];
     const from = this.#firstEndingAfter(start);
     let to = from;
     while (to < this.#intervals.length && this.#startAt(to) < end) to++;

@@ -18,6 +18,7 @@ import {
   PROT_WRITE,
 } from "../syscalls/mmap-flags.js";
 import { type Fd, factsOf, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
+import { unexplained } from "../vfio/refusal.js";
 import { byteCount } from "./byte-count.js";
 
 /**
@@ -125,9 +126,13 @@ export class DmaMemory implements Disposable {
       });
     }
     try {
-      this.#placement.memory.release();
-    } finally {
-      if (this.#placement.fd !== undefined) this.#syscalls.close(this.#placement.fd);
+      try {
+        this.#placement.memory.release();
+      } finally {
+        if (this.#placement.fd !== undefined) this.#syscalls.close(this.#placement.fd);
+      }
+    } catch (error) {
+      throw unexplained(error, `releasing ${this.size} bytes of memory`);
     }
   }
 

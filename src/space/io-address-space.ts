@@ -5,6 +5,7 @@ import { requireIommu } from "../machine/iommus.js";
 import type { Machine } from "../machine/machine.js";
 import { requireVfioDriver } from "../machine/vfio-drivers.js";
 import type { Device } from "../vfio/device.js";
+import { unexplained } from "../vfio/refusal.js";
 import { type AuditReport, audit } from "./audit.js";
 import { DmaMemory, type DmaMemoryOptions } from "./dma-memory.js";
 import { Interfaces, noSuchInterface } from "./interfaces.js";
@@ -260,7 +261,7 @@ export class IoAddressSpace implements AsyncDisposable {
     try {
       await this.#interfaces.attach(device, this.#mappings.records, (limits) => this.#mappings.adopt(limits));
     } catch (error) {
-      throw this.#mappings.noteBroken(error);
+      throw this.#mappings.noteBroken(unexplained(error, `attaching ${device.name}`, { device: device.name }));
     }
   }
 

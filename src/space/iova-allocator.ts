@@ -1,6 +1,6 @@
 import { IospanError } from "../errors.js";
 import { hex, type Iova, type IovaRange, iova } from "../iova.js";
-import { complement, formatRange, normalize, overlapping, wholeIovaSpace } from "./iova-ranges.js";
+import { contains, formatRange, normalize, outsideRanges, wholePages } from "./iova-ranges.js";
 import { OrderedMap } from "./ordered-map.js";
 
 /** Where an allocation may lie. Absent: at any page. */
@@ -23,7 +23,7 @@ interface Placement {
 const ANYWHERE: Placement = { modulus: 1, remainder: 0 };
 
 /** How many of the lowest holes are tried for an aligned allocation before one so large is taken that it must fit. */
-const TRIES = 16;
+const TRIES = 4;
 
 /**
  * Hands out I/O virtual addresses: which parts of the valid ranges are live (taken) and which are free.
@@ -45,7 +45,7 @@ export class IovaAllocator {
   /**
    * @param ranges what may be handed out, in any order. Pages that are not entirely inside are left out.
    * @param pageSize in bytes, a power of two: the smallest page size all IOMMUs have in common.
-   * @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` for a page size that is no power of two, or so small that the ranges have more than 2^53 pages.
+   * @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` for a page size that is no power of two, or one so small that page numbers would reach 2^53.
    */
   constructor(ranges: readonly IovaRange[], pageSize: number) {
     this.#ranges = normalize(ranges);
@@ -80,8 +80,8 @@ export class IovaAllocator {
 
   /**
    * Takes `size` bytes where they fit lowest, and returns their first address. Never 0: a device that is given a null pointer by mistake shall fault.
-   * With an alignment, one of the lowest holes is used if it fits and a larger one otherwise; only when no hole is large enough
-   * to fit for certain are all the others looked at, in O(holes).
+   * With an alignment or congruence, one of the lowest holes is used if it fits, and otherwise one that is larger by the modulus and fits for certain;
+   * only when there is none are all the others looked at, in O(holes).
    * @throws IospanError `ERR_IOSPAN_NO_IOVA` when no hole fits, `ERR_IOSPAN_MAP_ALIGNMENT` for a size that is not a multiple of the page size,
    * `ERR_IOSPAN_INVALID_ARGUMENT` for an alignment or modulus that is no power of two, or two that contradict each other.
    */
@@ -115,8 +115,8 @@ export class IovaAllocator {
   release(start: number | bigint): void {
     const extents = this.#extents;
     const page = this.#toPages(start);
-    if (page === undefined || !extents.seek(page) || extents.key !== page || extents.value > 0)
-      throw this.#notLive(start);
+    const found = page !== undefined && extents.seek(page) && extents.key === page && extents.value < 0;
+    if (!found) throw this.#notLive(start);
     extents.value = -extents.value;
     joinNextHole(extents);
     if (extents.previous()) joinNextHole(extents);
@@ -194,9 +194,8 @@ export class IovaAllocator {
     while (old.next()) {
       if (old.value > 0) continue;
       const [page, pages] = [old.key * scale, -old.value * scale];
-      if (!Number.isInteger(page) || !Number.isInteger(pages))
-        throw misaligned(`the live range ${formatRange(this.#rangeAtCursor())}`, pageSize);
-      if (!moveToFree(extents, page, pages)) throw this.#liveOutside(ranges);
+      const fits = Number.isInteger(page) && Number.isInteger(pages) && moveToFree(extents, page, pages);
+      if (!fits) throw this.#cannotStay(ranges, pageSize);
       splitFree(extents, page, pages);
     }
     return extents;
@@ -251,19 +250,18 @@ export class IovaAllocator {
 
   #cannotReserve(page: number, pages: number): IospanError {
     const wanted = this.#rangeOf(page, pages);
-    const [hole] = overlapping(complement(this.#ranges), wanted);
-    if (hole !== undefined) return outside(formatRange(wanted), formatRange(hole), this.#ranges);
-    if (wanted.end > wholeIovaSpace.end)
-      return outside(formatRange(wanted), `addresses above ${hex(wholeIovaSpace.end)}`, this.#ranges);
+    if (!contains(this.#ranges, wanted.start, wanted.end - wanted.start + 1n))
+      return outsideRanges(formatRange(wanted), wanted, this.#ranges);
     if (!this.#extents.seek(page) || this.#extents.value > 0) this.#extents.next();
     const live = formatRange(this.#rangeAtCursor());
     return new IospanError("ERR_IOSPAN_MAP_OVERLAP", `${formatRange(wanted)} overlaps ${live}, which is taken`);
   }
 
-  #liveOutside(ranges: readonly IovaRange[]): IospanError {
+  /** For the live range at the cursor, which other ranges or another page size would cut. */
+  #cannotStay(ranges: readonly IovaRange[], pageSize: number): IospanError {
     const live = this.#rangeAtCursor();
-    const [hole] = overlapping(complement(ranges), live);
-    return outside(`the live range ${formatRange(live)}`, formatRange(hole ?? live), ranges);
+    const what = `the live range ${formatRange(live)}`;
+    return pageSize === this.#pageSize ? outsideRanges(what, live, ranges) : misaligned(what, pageSize);
   }
 
   #notLive(start: number | bigint): IospanError {
@@ -281,13 +279,8 @@ export class IovaAllocator {
 
 function freeExtents(ranges: readonly IovaRange[], pageSize: number): OrderedMap {
   const extents = new OrderedMap();
-  const size = BigInt(pageSize);
-  for (const { start, end } of ranges) {
-    const first = Number((start + size - 1n) / size);
-    const pages = Number((end + 1n) / size) - first;
-    if (first + pages > Number.MAX_SAFE_INTEGER)
-      throw invalid(`the page size ${pageSize}: there are too many pages to count`);
-    if (pages > 0) extents.insertAfter(first, pages);
+  for (const { first, count } of ranges.map((range) => wholePages(range, pageSize))) {
+    if (count > 0) extents.insertAfter(first, count);
   }
   return extents;
 }
@@ -374,14 +367,4 @@ function misaligned(what: string, pageSize: number): IospanError {
   return new IospanError("ERR_IOSPAN_MAP_ALIGNMENT", `${what} is not made of whole pages of ${hex(pageSize)} bytes`, {
     hint: `use a multiple of the page size, ${hex(pageSize)}`,
   });
-}
-
-function outside(what: string, hole: string, ranges: readonly IovaRange[]): IospanError {
-  return new IospanError(
-    "ERR_IOSPAN_MAP_RANGE",
-    `${what} is outside the valid IOVA ranges: nothing can be mapped at ${hole}`,
-    {
-      hint: `the valid ranges are ${ranges.map(formatRange).join(", ") || "none"}`,
-    },
-  );
 }

@@ -70,6 +70,21 @@ export function complement(ranges: readonly IovaRange[]): IovaRange[] {
   return result;
 }
 
+/**
+ * The pages that lie entirely in `range`, by number: 2^64 bytes are 2^52 pages of 4 KiB, which a double holds exactly.
+ * @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` if there are so many that it does not.
+ */
+export function wholePages({ start, end }: IovaRange, pageSize: number): { first: number; count: number } {
+  const size = BigInt(pageSize);
+  const first = Number((start + size - 1n) / size);
+  const next = Number((end + 1n) / size);
+  if (next <= Number.MAX_SAFE_INTEGER) return { first, count: Math.max(0, next - first) };
+  throw new IospanError(
+    "ERR_IOSPAN_INVALID_ARGUMENT",
+    `pages of ${pageSize} bytes are too small to number up to ${hex(end)}`,
+  );
+}
+
 /** Those of `ranges` that have an address in common with `range`. */
 export function overlapping<R extends IovaRange>(ranges: readonly R[], range: IovaRange): R[] {
   return ranges.filter(({ start, end }) => start <= range.end && end >= range.start);
@@ -133,6 +148,19 @@ export function smallestPageSize(bitmap: bigint): number | undefined {
 /** `0x8000000-0x80fffff`, both ends inside, the way ranges are written in messages and logs. */
 export function formatRange({ start, end }: IovaRange): string {
   return `${hex(start)}-${hex(end)}`;
+}
+
+/** The `ERR_IOSPAN_MAP_RANGE` for a `range`, described as `what`, that is not in `ranges`: it says what is in the way. */
+export function outsideRanges(what: string, range: IovaRange, ranges: readonly IovaRange[]): IospanError {
+  const [hole] = overlapping(complement(ranges), range);
+  const where = hole === undefined ? `above ${hex(LAST)}` : `at ${formatRange(hole)}`;
+  return new IospanError(
+    "ERR_IOSPAN_MAP_RANGE",
+    `${what} is outside the valid IOVA ranges: nothing can be mapped ${where}`,
+    {
+      hint: `the valid ranges are ${ranges.map(formatRange).join(", ") || "none"}`,
+    },
+  );
 }
 
 /** `0x8000000-0x80fffff: removed by smmu3.0x0c000000, smmu3.0x0c800000`. */

@@ -1,8 +1,8 @@
-/** Slots per node, a power of two. More make changing a node slower, fewer make the tree deeper; 32 measured best (bench/iova-allocator.ts). */
-const WIDTH = 32;
+/** Slots per node, a power of two: two cache lines of keys. More make a change dearer, fewer make the tree deeper (16, 32 and 64 were measured). */
+const WIDTH = 16;
 const SHIFT = Math.log2(WIDTH);
 
-/** Levels the cursor has room for. A tree of half-full nodes this deep holds 16^12 entries. */
+/** Levels the cursor has room for. A tree of half-full nodes this deep holds 8^12 entries. */
 const MAX_HEIGHT = 12;
 
 const NONE = -1;
@@ -14,7 +14,7 @@ const LEAST = Number.NEGATIVE_INFINITY;
  * It is a B+tree in typed arrays. All nodes look alike: up to {@link WIDTH} slots in ascending key order. A slot of a leaf is an entry;
  * a slot of an inner node stands for a child: its key is the child's first key, its value the largest value below it.
  * That largest value makes the search by value a descent, and the one layout keeps the code short.
- * A node is given back when its last slot goes; half-empty nodes are not merged.
+ * A node is given back when its last slot goes. Half-empty nodes are not merged, so the n of O(log n) is the most entries there have been.
  *
  * There is one cursor, which the methods move and work at, so that finding an entry and changing it costs one descent and no garbage.
  * Before the first entry there is a place for the cursor too: an entry with the key -Infinity, which nobody sees.
@@ -28,15 +28,9 @@ export class OrderedMap {
   #spareNode = NONE;
   #root = 0;
   #height = 1;
-  #size = 0;
 
   /** The cursor: a slot for each level, leaves being level 0. Slots are numbered through all nodes, `node * WIDTH` being a node's first. */
   readonly #path = new Int32Array(MAX_HEIGHT);
-
-  /** The number of entries. */
-  get size(): number {
-    return this.#size;
-  }
 
   /** The largest value in the map, -Infinity when it is empty. */
   get largestValue(): number {
@@ -118,7 +112,6 @@ export class OrderedMap {
     const slot = this.#slot(0) + 1;
     this.#path[0] = slot;
     this.#openSlot(slot, key, value, NONE);
-    this.#size++;
     this.#updateLargest(0, LEAST, value);
   }
 
@@ -223,10 +216,8 @@ export class OrderedMap {
     const child = this.#root;
     this.#root = this.#newNode();
     const slot = this.#root * WIDTH;
-    this.#keys[slot] = LEAST;
-    this.#values[slot] = this.#largestIn(child);
-    this.#children[slot] = child;
-    this.#counts[this.#root] = 1;
+    this.#counts[this.#root] = 0;
+    this.#openSlot(slot, LEAST, this.#largestIn(child), child);
     this.#path[this.#height++] = slot;
   }
 
@@ -239,10 +230,9 @@ export class OrderedMap {
     const value = this.#valueAt(slot);
     this.#moveSlots(slot + 1, this.#lastSlot(node) + 1, slot);
     this.#counts[node] = this.#count(node) - 1;
-    this.#size--;
     this.#updateLargest(level, value, LEAST);
     this.#updateFirstKey(level);
-    this.#dropThinRoot();
+    while (this.#height > 1 && this.#count(this.#root) === 1) this.#dropRoot();
   }
 
   /** The first slot of the cursor's node at `level` may have gone: gives the slots above the key of the new first. */
@@ -252,18 +242,16 @@ export class OrderedMap {
     }
   }
 
-  #dropThinRoot(): void {
-    while (this.#height > 1 && this.#count(this.#root) === 1) {
-      const child = this.#childAt(this.#root * WIDTH);
-      this.#freeNode(this.#root);
-      this.#root = child;
-      this.#height--;
-    }
+  #dropRoot(): void {
+    const child = this.#childAt(this.#root * WIDTH);
+    this.#freeNode(this.#root);
+    this.#root = child;
+    this.#height--;
   }
 
+  /** Adds a slot to a node that has room, before `slot` or, if that is the one after the node's last, at the end. */
   #openSlot(slot: number, key: number, value: number, child: number): void {
-    // The slot may be the one after a full... never: callers make room first, so slot - 1 is in the same node.
-    const node = (slot - 1) >> SHIFT;
+    const node = slot >> SHIFT;
     this.#moveSlots(slot, this.#lastSlot(node) + 1, slot + 1);
     this.#keys[slot] = key;
     this.#values[slot] = value;
@@ -301,16 +289,12 @@ export class OrderedMap {
     this.#counts = copyInto(new Uint8Array(nodes), this.#counts);
   }
 
-  // Reading the arrays. Slots and nodes are in bounds by construction, which the type checker cannot see.
-
   #isFull(level: number): boolean {
     return this.#count(this.#slot(level) >> SHIFT) === WIDTH;
   }
-
   #isFirstSlot(level: number): boolean {
     return this.#slot(level) % WIDTH === 0;
   }
-
   #lastSlot(node: number): number {
     return node * WIDTH + this.#count(node) - 1;
   }
@@ -323,22 +307,19 @@ export class OrderedMap {
     return true;
   }
 
+  // Slots and nodes are in bounds by construction, which the type checker cannot see.
   #slot(level: number): number {
     return this.#path[level] as number;
   }
-
   #count(node: number): number {
     return this.#counts[node] as number;
   }
-
   #keyAt(slot: number): number {
     return this.#keys[slot] as number;
   }
-
   #valueAt(slot: number): number {
     return this.#values[slot] as number;
   }
-
   #childAt(slot: number): number {
     return this.#children[slot] as number;
   }

@@ -28,6 +28,7 @@ import { MAP_ANONYMOUS, MAP_PRIVATE, O_RDWR, PROT_NONE } from "../syscalls/mmap-
 import { type Fd, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
 import { mapRefused, openRefused, setIommuRefused, unmapRefused } from "./container-refusals.js";
 import type { Group } from "./group.js";
+import { unexplained } from "./refusal.js";
 
 export const accesses = ["read", "write", "read-write"] as const;
 
@@ -93,7 +94,7 @@ export class Container implements Disposable {
       checkVersion(syscalls, fd);
     } catch (error) {
       syscalls.close(fd);
-      throw error;
+      throw unexplained(error, `asking ${CONTAINER_PATH} for its version`);
     }
     return new Container(syscalls, fd);
   }
@@ -141,7 +142,12 @@ export class Container implements Disposable {
 
   /** @throws IospanError `ERR_IOSPAN_MALFORMED_ANSWER` when the kernel's answer makes no sense. */
   info(): ContainerInfo {
-    const bytes = this.#infoBytes(type1Info.size);
+    let bytes: Uint8Array;
+    try {
+      bytes = this.#infoBytes(type1Info.size);
+    } catch (error) {
+      throw unexplained(error, `asking what ${this.iommus} can map`, { iommu: this.iommus });
+    }
     const { flags, iova_pgsizes, cap_offset } = type1Info.decode(bytes);
     const chain = decodeCapabilities(bytes, (flags & VFIO_IOMMU_INFO.CAPS) === 0 ? 0 : cap_offset);
     const ranges = findCapability(chain, VFIO_IOMMU_TYPE1_INFO.CAP_IOVA_RANGE);
@@ -204,7 +210,11 @@ export class Container implements Disposable {
    * (vfio_iommu_type1.c, vfio_dma_do_map).
    */
   isMapped(iova: Iova, size: bigint): boolean {
-    this.#probePage ??= inaccessiblePage(this.#syscalls);
+    try {
+      this.#probePage ??= inaccessiblePage(this.#syscalls);
+    } catch (error) {
+      throw unexplained(error, "taking a page of address space to ask the kernel with");
+    }
     const { address } = this.#probePage;
     const bytes = dmaMap.encode({ flags: VFIO_DMA_MAP_FLAG.READ, vaddr: address, iova, size });
     try {

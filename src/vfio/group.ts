@@ -11,6 +11,7 @@ import { IospanError } from "../errors.js";
 import { O_RDWR } from "../syscalls/mmap-flags.js";
 import type { Fd, Syscalls } from "../syscalls/syscalls.js";
 import { deviceRefused, groupOpenRefused, setContainerRefused, unsetContainerRefused } from "./group-refusals.js";
+import { unexplained } from "./refusal.js";
 
 /** Whom a group belongs to, for messages and for choosing a container. */
 export interface GroupIdentity {
@@ -59,7 +60,7 @@ export class Group implements GroupIdentity {
       return group;
     } catch (error) {
       group.close();
-      throw error;
+      throw unexplained(error, `asking whether group ${identity.id} is viable`, identity);
     }
   }
 

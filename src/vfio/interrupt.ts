@@ -1,5 +1,6 @@
 import { IospanError } from "../errors.js";
 import type { Fd, Syscalls } from "../syscalls/syscalls.js";
+import { unexplained } from "./refusal.js";
 
 /** What one turn of the loop over an interrupt gets. */
 export interface InterruptEvent {
@@ -114,7 +115,7 @@ export class Interrupt implements AsyncIterableIterator<InterruptEvent, undefine
     try {
       this.#pending += this.#syscalls.readEventfd(this.#eventfd);
     } catch (error) {
-      for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
+      for (const waiter of this.#waiters.splice(0)) waiter.reject(unexplained(error, `reading ${this.#line.label}`));
       return;
     }
     if (this.#pending === 0) return;

@@ -5,7 +5,7 @@ import type { BusType } from "../machine/machine.js";
 import { type Fd, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
 import { Interrupt, type InterruptOptions, noInterrupt } from "./interrupt.js";
 import { InterruptIndex, readInterruptInfo } from "./interrupt-index.js";
-import { refusal } from "./refusal.js";
+import { refusal, unexplained } from "./refusal.js";
 
 /**
  * `intx`, `msi`, `msix`; `err`: an uncorrectable PCIe error; `req`: the kernel wants the device back (hot-unplug, unbind);
@@ -96,15 +96,29 @@ export class Interrupts {
     return { index, within: kind === "irq" ? 0 : vector };
   }
 
+  #eventfd(label: string): Fd {
+    try {
+      return this.#syscalls.eventfd();
+    } catch (error) {
+      throw armRefused(error, label, this.#device);
+    }
+  }
+
   #arm(index: InterruptIndex, vector: number, label: string, signal: AbortSignal | undefined): Interrupt {
-    const eventfd = this.#syscalls.eventfd();
+    const eventfd = this.#eventfd(label);
     let armed = false;
     try {
       index.arm(vector, eventfd);
       armed = true;
       const line = {
         label,
-        unmask: () => index.unmask(vector),
+        unmask: () => {
+          try {
+            index.unmask(vector);
+          } catch (error) {
+            throw unexplained(error, `unmasking ${label}`, { device: this.#device });
+          }
+        },
         disarm: () => {
           this.#listening.delete(interrupt);
           index.disarm(vector);
@@ -129,7 +143,13 @@ function pciSources(syscalls: Syscalls, fd: Fd, count: number): readonly Source[
   return sources;
 }
 
+/** More interrupts than any platform device has; the kernel would be asked about each. */
+const MOST_INTERRUPTS = 1024;
+
 function platformSources(syscalls: Syscalls, fd: Fd, count: number): readonly Source[] {
+  if (count > MOST_INTERRUPTS) {
+    throw new IospanError("ERR_IOSPAN_MALFORMED_ANSWER", `the kernel says that the device has ${count} interrupts`);
+  }
   const indexes: InterruptIndex[] = [];
   for (let index = 0; index < count; index += 1) {
     const found = interruptIndex(syscalls, fd, index);

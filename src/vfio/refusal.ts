@@ -24,20 +24,18 @@ export function refusal(
   return new IospanError(code, `${message} (${error.message})`, { ...about, ...factsOf(error), hint });
 }
 
-/** Runs `call`, turning what it throws into what `explain` makes of it. */
-export function explained<T>(call: () => T, explain: (error: unknown) => unknown): T {
-  try {
-    return call();
-  } catch (error) {
-    throw explain(error);
-  }
-}
-
-/** {@link explained} for an asynchronous call. */
-export async function explainedAsync<T>(call: () => Promise<T>, explain: (error: unknown) => unknown): Promise<T> {
-  try {
-    return await call();
-  } catch (error) {
-    throw explain(error);
-  }
+/**
+ * An {@link IospanError} for a refused system call that no meaning is known for; anything else as it is.
+ * @param doing what the call was part of: `attaching 0000:02:00.0`.
+ */
+export function unexplained(
+  error: unknown,
+  doing: string,
+  about: Pick<IospanErrorFacts, "device" | "iommu"> = {},
+): unknown {
+  return refusal(error, about, {
+    code: "ERR_IOSPAN_SYSCALL",
+    message: `${doing} failed`,
+    hint: "the kernel log may say more: dmesg | tail",
+  });
 }

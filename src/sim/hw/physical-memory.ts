@@ -102,16 +102,6 @@ export class PhysicalMemory {
     }
   }
 
-  /** Gives pages that still exist other storage, which holds the same bytes already. */
-  rebase(address: number, storage: Bytes): void {
-    for (const { start, end, value } of this.#ram.remove(address, address + storage.length)) {
-      this.#ram.insert(start, end, {
-        bytes: storage.subarray(start - address, end - address),
-        holders: value.holders,
-      });
-    }
-  }
-
   /** @returns false where nothing answers: an aborted access. */
   read(address: number, into: Uint8Array): boolean {
     return this.#access(address, into.length, (interval, from, at, length) => {

@@ -26,6 +26,8 @@ export interface Profile {
   readonly coherencyIsCapability: boolean;
   /** Capabilities of info structs begin on 8 bytes (6.6). */
   readonly alignedCapabilities: boolean;
+  /** vfio-pci reads and writes BARs 8 bytes at a time where it can (6.11). */
+  readonly wideRegisterAccess: boolean;
   /** SMMU events are printed in words, too (6.14). */
   readonly decodedEvents: boolean;
   /** Devices on a VFIO driver have a `vfio-dev` directory (6.1). */
@@ -57,6 +59,7 @@ export function profileOf(release: string): Profile {
     updateVaddr: since(5, 12),
     coherencyIsCapability: !since(5, 19),
     alignedCapabilities: since(6, 6),
+    wideRegisterAccess: since(6, 11),
     decodedEvents: since(6, 14),
     vfioDeviceClass: since(6, 1),
     fdinfoNamesDevice: since(6, 18),

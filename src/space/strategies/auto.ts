@@ -1,5 +1,6 @@
 import { IospanError } from "../../errors.js";
 import type { Machine } from "../../machine/machine.js";
+import { readAttribute } from "../../machine/sysfs.js";
 import type { Syscalls } from "../../syscalls/syscalls.js";
 import { mirrored } from "./mirrored.js";
 import { sharedContainer } from "./shared-container.js";
@@ -69,7 +70,7 @@ const OSRELEASE = "/proc/sys/kernel/osrelease";
  */
 function objectionTo(syscalls: Syscalls, strategy: StrategyName): string | undefined {
   if (strategy === "mirrored") return undefined;
-  const release = syscalls.readFile(OSRELEASE).trim();
+  const release = readAttribute({ syscalls }, OSRELEASE) ?? "";
   if (!attachesNowhere(release)) return undefined;
   return `Linux ${release} attaches a second SMMU's device to a shared container without effect; its DMA would be blocked`;
 }

@@ -40,9 +40,13 @@ export class MemoryObject {
     this.pageSize = options.pool?.pageSize ?? physical.pageSize;
   }
 
-  /** A mapping is made. Takes huge pages out of the pool, the first time. */
+  /** A mapping is made, its first byte at this virtual address. */
   mapped(address: number): void {
     this.#phase = address % THP;
+  }
+
+  /** Before the first mapping: takes huge pages out of their pool. */
+  reserve(): void {
     if (this.#pool === undefined || this.#reserved > 0) return;
     this.#pool.take(this.length);
     this.#reserved = this.length;

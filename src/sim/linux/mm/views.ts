@@ -1,9 +1,9 @@
 import { IospanError } from "../../../errors.js";
 import { hex } from "../../../iova.js";
 import type { PhysicalMemory } from "../../hw/physical-memory.js";
-import { IntervalMap } from "../../interval-map.js";
+import { type Interval, IntervalMap } from "../../interval-map.js";
 import type { AddressSpace, MappedRegisters, Mapping } from "./address-space.js";
-import type { MemoryObject } from "./memory-object.js";
+import type { Extent, MemoryObject } from "./memory-object.js";
 
 /** What an ArrayBuffer shows that was handed out for a part of the address space. */
 interface Shown {
@@ -19,10 +19,12 @@ export interface ShownRegisters {
   readonly offset: number;
 }
 
-/** Part of a view whose mapping was replaced. */
+/** Part of a view whose mapping goes. */
 interface Vacated extends Shown {
   readonly start: number;
   readonly length: number;
+  /** The physical pages whose bytes lie in it. */
+  readonly pages: readonly Extent[];
 }
 
 /**
@@ -54,36 +56,25 @@ export class Views {
    */
   view(start: number, length: number): ArrayBuffer {
     const end = start + length;
-    const earlier = this.#shown.overlapping(start, end);
-    if (earlier.length > 0) return this.#sameView(earlier[0]?.value, earlier.length, start, length);
+    const earlier = this.#shown.within(start, end);
+    if (earlier.length > 0) return sameView(earlier, start, length);
     if (length === 0 || !this.#space.isMapped(start, end)) throw segmentationFault(start);
     const buffer = this.#bufferFor(start, end);
     this.#shown.insert(start, end, { buffer, offset: 0 });
     return buffer;
   }
 
-  /** Called before mappings in [start, end) go: what to do with their views afterwards. */
+  /**
+   * Called before mappings in [start, end) go.
+   * @returns what to call when they are gone, with the anonymous memory that took their place, if any did
+   */
   vacate(start: number, end: number): (successor?: MemoryObject) => void {
-    const vacated = this.#shown.remove(start, end).map(
-      ({ start: from, end: to, value }): Vacated => ({ ...value, start: from, length: to - from }),
-    );
-    const pages = vacated.flatMap((part) => this.#pagesBehind(part));
-    return (successor) => {
-      const own = vacated.filter((part) => !this.#isShownElsewhere(part));
-      const left = (part: Vacated) => pages.filter((page) => page.of === part);
-      for (const part of own) this.#moveOut(part, left(part), successor === undefined);
-      if (successor !== undefined) for (const part of own) this.#moveIn(part, start, successor);
-    };
-  }
-
-  #sameView(shown: Shown | undefined, count: number, start: number, length: number): ArrayBuffer {
-    const found = this.#shown.at(start);
-    if (shown !== undefined && count === 1 && found?.start === start && shown.buffer.byteLength === length) {
-      return shown.buffer;
-    }
-    throw new IospanError("ERR_IOSPAN_NOT_SUPPORTED", `the simulation cannot view ${hex(start)} twice in different lengths`, {
-      hint: "view a mapping whole, and make typed arrays over parts of that buffer",
+    const vacated = this.#shown.remove(start, end).map(({ start: from, end: to, value }): Vacated => {
+      return { ...value, start: from, length: to - from, pages: this.#pagesBehind(from, to) };
     });
+    return (successor) => {
+      for (const part of vacated) if (!this.#isShownElsewhere(part)) this.#replace(part, start, successor);
+    };
   }
 
   #bufferFor(start: number, end: number): ArrayBuffer {
@@ -94,23 +85,27 @@ export class Views {
       this.#registers.set(buffer, { registers: registers.backing.registers, offset: registers.offset });
       return buffer;
     }
-    return this.#existingBuffer(start, end, parts) ?? this.#newBuffer(start, end);
+    return this.#existingBuffer(end - start, parts) ?? this.#newBuffer(start, end);
   }
 
   /** The buffer in which the pages lie already, if it holds nothing else: a memfd that is mapped twice. */
-  #existingBuffer(start: number, end: number, parts: readonly { readonly start: number; readonly end: number; readonly value: Mapping }[]) {
-    for (const { start: from, end: to, value } of parts) {
-      if (!("memory" in value.backing) || value.backing.memory.isUntouched(value.offset, value.offset + to - from)) return undefined;
-    }
-    const storage = this.#storage(start, end);
+  /** The buffer in which the pages lie already, if it holds nothing else: a memfd that is mapped twice. */
+  #existingBuffer(length: number, parts: readonly Interval<Mapping>[]): ArrayBuffer | undefined {
+    const storage = parts.flatMap((part) => this.#touchedStorage(part) ?? []);
     const first = storage[0];
-    if (first === undefined || first.byteOffset !== 0 || first.buffer.byteLength !== end - start) return undefined;
+    if (first === undefined || first.buffer.byteLength !== length) return undefined;
     let at = 0;
     for (const bytes of storage) {
       if (bytes.buffer !== first.buffer || bytes.byteOffset !== at) return undefined;
       at += bytes.length;
     }
-    return first.buffer;
+    return at === length ? first.buffer : undefined;
+  }
+
+  #touchedStorage({ start, end, value }: Interval<Mapping>): readonly Uint8Array<ArrayBuffer>[] | undefined {
+    if (!("memory" in value.backing)) return undefined;
+    const extents = value.backing.memory.extents(value.offset, value.offset + end - start);
+    return extents.flatMap(({ address, length }) => this.#physical.storage(address, length));
   }
 
   #newBuffer(start: number, end: number): ArrayBuffer {
@@ -129,37 +124,69 @@ export class Views {
     const extents = memory.touch(offset, offset + length, { from: offset, to: offset + length });
     let at = 0;
     for (const { address, length: bytes } of extents) {
-      if (this.#physical.storage(address, bytes).some(({ buffer }) => this.#isShown(buffer))) {
-        throw new IospanError("ERR_IOSPAN_NOT_SUPPORTED", "the simulation cannot view the same pages at two addresses", {
-          hint: "map and view a memfd with the same offset and length each time",
-        });
-      }
+      if (this.#physical.storage(address, bytes).some(({ buffer }) => this.#isShown(buffer))) throw viewedTwice(address);
       this.#physical.move(address, storage.subarray(at, at + bytes));
       at += bytes;
     }
   }
 
-  #storage(start: number, end: number): readonly Uint8Array<ArrayBuffer>[] {
-    const extents = [...this.#space.touch(start, end, false)];
-    return extents.flatMap(({ address, length }) => this.#physical.storage(address, length));
-  }
-
-  /** The pages whose bytes lie in a part of a view, with their place in it. */
-  #pagesBehind(part: Vacated) {
-    let at = 0;
-    return this.#space.within(part.start, part.start + part.length).flatMap(({ start, end, value }) => {
+  #pagesBehind(start: number, end: number): readonly Extent[] {
+    return this.#space.within(start, end).flatMap(({ start: from, end: to, value }) => {
       if (!("memory" in value.backing)) return [];
-      return value.backing.memory.extents(value.offset, value.offset + end - start).map(({ address, length }) => {
-        const page = { of: part, address, length, at };
-        at += length;
-        return page;
-      });
+      return value.backing.memory.extents(value.offset, value.offset + to - from);
     });
   }
 
-  #moveOut(part: Vacated, pages: ReturnType<typeof this.__pages>, detach: boolean): void {
-    const whole = part.offset === 0 && part.length === part.buffer.byteLength;
-    this.#registers.delete(part.buffer);
-    void [whole, pages, detach];
+  #replace({ buffer, offset, start, length, pages }: Vacated, base: number, successor: MemoryObject | undefined): void {
+    // What was pinned or belongs to a file still exists, and goes on to exist elsewhere.
+    for (const { address, length: bytes } of pages) {
+      if (this.#physical.exists(address, bytes)) this.#physical.move(address, new Uint8Array(bytes));
+    }
+    if (!this.#isShown(buffer)) this.#registers.delete(buffer);
+    if (successor !== undefined) {
+      const storage = new Uint8Array(buffer, offset, length).fill(0);
+      successor.populateWith(start - base, storage);
+      this.#shown.insert(start, start + length, { buffer, offset });
+    } else if (!this.#isShown(buffer)) {
+      detach(buffer);
+    }
   }
+
+  #isShown(buffer: ArrayBuffer): boolean {
+    for (const { value } of this.#shown) if (value.buffer === buffer) return true;
+    return false;
+  }
+
+  /** Another mapping of the same file shows the same bytes. */
+  #isShownElsewhere({ buffer, offset, length }: Vacated): boolean {
+    for (const { value, start, end } of this.#shown) {
+      if (value.buffer !== buffer) continue;
+      if (value.offset < offset + length && value.offset + end - start > offset) return true;
+    }
+    return false;
+  }
+}
+
+/** A view that was made before, where it is the same; the mappings behind it may have changed since. */
+function sameView(earlier: readonly Interval<Shown>[], start: number, length: number): ArrayBuffer {
+  const buffer = earlier[0]?.value.buffer;
+  const isSame = earlier.every((part) => part.value.buffer === buffer && part.value.offset === part.start - start);
+  if (buffer !== undefined && isSame && buffer.byteLength === length) return buffer;
+  throw new IospanError("ERR_IOSPAN_NOT_SUPPORTED", `the simulation cannot view ${hex(start)} in different lengths`, {
+    hint: "view a mapping whole, and make typed arrays over parts of that buffer",
+  });
+}
+
+function detach(buffer: ArrayBuffer): void {
+  structuredClone(buffer, { transfer: [buffer] });
+}
+
+function viewedTwice(address: number): IospanError {
+  return new IospanError("ERR_IOSPAN_NOT_SUPPORTED", `the simulation cannot view the page at ${hex(address)} twice`, {
+    hint: "map and view a memfd with the same offset and length each time",
+  });
+}
+
+function segmentationFault(address: number): Error {
+  return new Error(`SIGSEGV: nothing is mapped at ${hex(address)}`);
 }

@@ -1,0 +1,44 @@
+/**
+ * Copies memory with every `edu` device named on the command line, each behind its own IOMMU, all at the same IOVA.
+ *
+ *     node build/examples/edu/main.js [--strategy mirrored] [--msi] [--bind] [--trace] 0000:02:00.0 0000:22:00.0
+ */
+import { parseArgs } from "node:util";
+import { bindToVfio, type DriverBinding, IoAddressSpace, IospanError, linux, strategyNames, traced } from "iospan";
+import { roundTrip } from "./round-trip.js";
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    strategy: { type: "string", default: "auto" },
+    msi: { type: "boolean", default: false },
+    bind: { type: "boolean", default: false },
+    trace: { type: "boolean", default: false },
+  },
+});
+
+async function main(names: readonly string[]): Promise<void> {
+  const { syscalls } = linux();
+  const machine = { syscalls: values.trace ? traced(syscalls, (line) => console.error(line)) : syscalls };
+  const bindings: DriverBinding[] = [];
+  try {
+    if (values.bind) for (const name of names) bindings.push(bindToVfio(machine, name));
+    // A strategy that does not exist is refused by the space, with the names of those that do.
+    const strategy = strategyNames.find((name) => name === values.strategy) ?? (values.strategy as "auto");
+    await using space = await IoAddressSpace.open(machine, names, { strategy });
+    for (const name of space.interfaces) console.log(`${name} is behind ${space.interface(name).iommu}`);
+    console.log(`strategy: ${space.strategy} (${space.plan.at(-1)?.reason})`);
+    console.log(await roundTrip(space, values.msi ? "msi" : "poll"));
+  } finally {
+    for (const binding of bindings.reverse()) binding.restore();
+  }
+}
+
+try {
+  if (positionals.length === 0) throw new Error("name one or more edu devices: 0000:02:00.0 0000:22:00.0");
+  await main(positionals);
+} catch (error) {
+  console.error(error instanceof Error ? `error: ${error.message}` : error);
+  if (error instanceof IospanError && error.hint !== undefined) console.error(`fix: ${error.hint}`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,41 @@
+import { inspect } from "node:util";
+
+/** Tells each proof as it is made, and counts them. */
+export class Proofs {
+  #passed = 0;
+  #skipped = 0;
+  readonly #failed: string[] = [];
+
+  /** Runs a proof. What it returns is the line that tells it; else its name is. */
+  async prove(name: string, run: () => Promise<unknown>): Promise<void> {
+    const start = performance.now();
+    try {
+      const sentence = await run();
+      this.#passed += 1;
+      console.log(`  ok   ${typeof sentence === "string" ? `${name}: ${sentence}` : name} ${elapsed(start)}`);
+    } catch (error) {
+      this.#failed.push(name);
+      console.log(`  FAIL ${name} ${elapsed(start)}\n${indented(inspect(error))}`);
+    }
+  }
+
+  skip(name: string, reason: string): void {
+    this.#skipped += 1;
+    console.log(`  --   ${name}: ${reason}`);
+  }
+
+  /** The last line, and the process's exit code. */
+  summarize(): void {
+    const skipped = this.#skipped === 0 ? "" : `, ${this.#skipped} skipped`;
+    console.log(`\n${this.#passed} passed, ${this.#failed.length} failed${skipped}`);
+    if (this.#failed.length > 0) process.exitCode = 1;
+  }
+}
+
+function elapsed(start: number): string {
+  return `(${Math.round(performance.now() - start)} ms)`;
+}
+
+function indented(text: string): string {
+  return text.replaceAll(/^/gm, "       ");
+}

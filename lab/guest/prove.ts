@@ -1,0 +1,88 @@
+/**
+ * What the lab runs in the guest by default: shows the machine, then proves on its kernel that the library does what it
+ * says: the example over both paths, every conformance scenario with every strategy, and with `--full` what a user sees
+ * when something is wrong. One line per proof; exit code 1 if any failed.
+ */
+import { inspect, parseArgs } from "node:util";
+import { bindToVfio, findDevice, IoAddressSpace, linux, type Machine, type StrategyName, strategyNames } from "iospan";
+import { roundTrip } from "../../examples/edu/round-trip.js";
+import type { Rig } from "../../test/conformance/rig.js";
+import { scenarios } from "../../test/conformance/scenarios.js";
+import { openVfioFiles } from "./open-files.js";
+import { Proofs } from "./proofs.js";
+import { userErrors } from "./user-errors.js";
+
+// Machine 1: an edu and one side of a dual-port NVMe drive behind the first SMMU, another of each behind the second.
+const FIRST = "0000:02:00.0";
+const SECOND = "0000:22:00.0";
+const NEIGHBOUR = "0000:01:00.0";
+const STRANGER = "0000:21:00.0";
+
+const { values } = parseArgs({
+  options: {
+    full: { type: "boolean", default: false },
+    strategy: { type: "string", multiple: true, default: [...strategyNames] },
+    only: { type: "string" },
+  },
+});
+
+function describe(machine: Machine): void {
+  console.log(`Linux ${machine.syscalls.readFile("/proc/sys/kernel/osrelease").trim()}`);
+  for (const name of [FIRST, SECOND]) {
+    const { iommu, group, driver } = findDevice(machine, name);
+    console.log(`${name}  edu, behind ${iommu?.name} (group ${group}, ${driver})`);
+  }
+}
+
+async function proveExample(machine: Machine, strategy: StrategyName, proofs: Proofs): Promise<void> {
+  for (const completion of ["poll", "msi"] as const) {
+    await proofs.prove(`the example, ${completion === "msi" ? "with MSIs" : "polling"}`, async () => {
+      await using space = await IoAddressSpace.open(machine, [FIRST, SECOND], { strategy });
+      return await roundTrip(space, completion);
+    });
+  }
+}
+
+async function proveScenarios(rig: Rig, proofs: Proofs): Promise<void> {
+  for (const [subject, list] of Object.entries(scenarios)) {
+    for (const { name, run, skip } of list) {
+      const title = `${subject}: ${name}`;
+      if (values.only !== undefined && !title.includes(values.only)) continue;
+      const reason = skip?.(rig);
+      if (reason !== undefined) proofs.skip(title, reason);
+      else await proofs.prove(title, () => run(rig));
+    }
+  }
+}
+
+const machine = linux();
+const proofs = new Proofs();
+// What a rejected promise that nobody awaited says would otherwise be lost in the guest's output.
+process.on("unhandledRejection", (error) => {
+  console.error(`unhandled rejection: ${inspect(error)}`);
+  process.exit(1);
+});
+{
+  using _first = bindToVfio(machine, FIRST);
+  using _second = bindToVfio(machine, SECOND);
+  using _neighbour = bindToVfio(machine, NEIGHBOUR);
+  describe(machine);
+  const depth = values.full ? "full" : "quick";
+  for (const strategy of strategyNames.filter((name) => values.strategy.includes(name))) {
+    console.log(`\nstrategy ${strategy}`);
+    const rig = {
+      machine,
+      strategy,
+      first: FIRST,
+      second: SECOND,
+      neighbour: NEIGHBOUR,
+      stranger: STRANGER,
+      depth,
+      openFiles: () => openVfioFiles(machine),
+    } as const;
+    if (values.only === undefined) await proveExample(machine, strategy, proofs);
+    await proveScenarios(rig, proofs);
+  }
+}
+if (values.full && values.only === undefined) await userErrors(machine, FIRST, SECOND, proofs);
+proofs.summarize();

@@ -1,0 +1,36 @@
+import type { PhysicalMemory } from "../hw/physical-memory.js";
+import type { Capability } from "./description.js";
+import { FdTable } from "./files/fd-table.js";
+import { AddressSpace } from "./mm/address-space.js";
+import { Views } from "./mm/views.js";
+
+export interface ProcessLimits {
+  /** RLIMIT_MEMLOCK, bytes. */
+  readonly memlock: number;
+  /** RLIMIT_NOFILE. */
+  readonly files: number;
+  readonly capabilities: readonly Capability[];
+}
+
+/** The process that makes the system calls. */
+export class Process {
+  readonly pid = 4711;
+  readonly command = "node";
+  readonly limits: ProcessLimits;
+  readonly fds: FdTable;
+  readonly memory: AddressSpace;
+  readonly views: Views;
+  /** Pages that count against RLIMIT_MEMLOCK: the kernel's mm->locked_vm, VmLck in /proc. */
+  lockedPages = 0;
+
+  constructor(limits: ProcessLimits, physical: PhysicalMemory) {
+    this.limits = limits;
+    this.fds = new FdTable(limits.files);
+    this.memory = new AddressSpace(physical);
+    this.views = new Views(this.memory, physical);
+  }
+
+  hasCapability(capability: Capability): boolean {
+    return this.limits.capabilities.includes(capability);
+  }
+}

@@ -1,0 +1,42 @@
+import type { EventFd } from "../files/eventfd.js";
+
+/**
+ * A level interrupt as VFIO hands it on: each time it fires it is masked until the program unmasks it, and fires again then if the
+ * device still holds the wire (vfio_pci_intrs.c, vfio_intx_handler; vfio_platform_irq.c, vfio_automasked_irq_handler).
+ */
+export class LevelInterrupt {
+  readonly #isRaised: () => boolean;
+  #eventfd: EventFd | undefined;
+  #masked = false;
+
+  constructor(isRaised: () => boolean) {
+    this.#isRaised = isRaised;
+  }
+
+  /** Where it is signalled; undefined: nowhere. */
+  set eventfd(eventfd: EventFd | undefined) {
+    this.#eventfd = eventfd;
+    this.changed();
+  }
+
+  /** The program fires it itself. */
+  trigger(): void {
+    this.#eventfd?.signal(1);
+  }
+
+  mask(): void {
+    this.#masked = true;
+  }
+
+  unmask(): void {
+    this.#masked = false;
+    this.changed();
+  }
+
+  /** The wire may have changed. */
+  changed(): void {
+    if (!this.#isRaised() || this.#masked || this.#eventfd === undefined) return;
+    this.#masked = true;
+    this.#eventfd.signal(1);
+  }
+}

@@ -1,0 +1,65 @@
+import type { InterruptSink, KernelDevice } from "../drivers/device.js";
+import type { EventFd } from "../files/eventfd.js";
+import type { Process } from "../process.js";
+import { refuse } from "../refusal.js";
+import { LevelInterrupt } from "./level-interrupt.js";
+import { eventfdOf, type IrqRequest } from "./set-irqs.js";
+
+/** The interrupts of a device on vfio-platform (drivers/vfio/platform/vfio_platform_irq.c). The model drives the first. */
+export class PlatformInterrupts implements InterruptSink {
+  readonly #device: KernelDevice;
+  readonly #process: Process;
+  readonly #triggers: readonly ("level" | "edge")[];
+  #levels: readonly LevelInterrupt[] = [];
+  readonly #eventfds: (EventFd | undefined)[] = [];
+
+  constructor(device: KernelDevice, process: Process, triggers: readonly ("level" | "edge")[]) {
+    this.#device = device;
+    this.#process = process;
+    this.#triggers = triggers;
+    this.disable();
+  }
+
+  get triggers(): readonly ("level" | "edge")[] {
+    return this.#triggers;
+  }
+
+  level(raised: boolean): void {
+    if (this.#triggers[0] === "level") this.#levels[0]?.changed();
+    else if (raised) this.#eventfds[0]?.signal(1);
+  }
+
+  /** No such thing on this bus. */
+  msi(): void {}
+
+  /** vfio_platform_set_irqs_ioctl. */
+  set(request: IrqRequest): void {
+    const { index, action, start, count, data } = request;
+    if (action === undefined) refuse("ENOTTY");
+    if (action === "trigger") return this.#trigger(request);
+    if (this.#triggers[index] !== "level" || start !== 0 || count !== 1) refuse("EINVAL");
+    if (data.type === "eventfd") refuse("ENOSYS", `${action} by eventfd is not simulated`);
+    if (data.type === "bool" && data.values[0] !== true) return;
+    if (action === "mask") this.#levels[index]?.mask();
+    else this.#levels[index]?.unmask();
+  }
+
+  /** Requested again, and nobody is told. */
+  disable(): void {
+    this.#levels = this.#triggers.map((_, index) => new LevelInterrupt(() => index === 0 && this.#device.level));
+    this.#eventfds.length = 0;
+  }
+
+  #trigger({ index, start, count, data }: IrqRequest): void {
+    if (count === 0 && data.type === "none") return this.#signalTo(index, undefined);
+    if (start !== 0 || count !== 1) refuse("EINVAL");
+    if (data.type === "eventfd") this.#signalTo(index, eventfdOf(this.#process, data.fds[0] ?? -1));
+    else if (data.type === "none" || data.values[0] === true) this.#eventfds[index]?.signal(1);
+  }
+
+  #signalTo(index: number, eventfd: EventFd | undefined): void {
+    this.#eventfds[index] = eventfd;
+    const level = this.#triggers[index] === "level" ? this.#levels[index] : undefined;
+    if (level !== undefined) level.eventfd = eventfd;
+  }
+}

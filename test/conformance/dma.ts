@@ -1,0 +1,139 @@
+import assert from "node:assert/strict";
+import { type DmaBuffer, IoAddressSpace, type Iova, iova } from "iospan";
+import { EDU_BUFFER_SIZE, Edu } from "../../examples/edu/edu.js";
+import { consistent } from "./expect.js";
+import { type Rig, type Scenario, scenario } from "./rig.js";
+
+const SIZE = EDU_BUFFER_SIZE;
+
+/** Bytes that no other round has: `seed` tells rounds apart. */
+function pattern(seed: number): Uint8Array {
+  return Uint8Array.from({ length: SIZE }, (_, index) => (index * 13 + seed * 57 + (index >> 8)) & 0xff);
+}
+
+const at = (buffer: DmaBuffer, offset: number): Iova => iova(buffer.iova + BigInt(offset));
+
+/** Every engine reads what the process wrote, and the process what every engine wrote; all at the same time. */
+async function seesTheSame(space: IoAddressSpace, names: readonly string[], buffer: DmaBuffer, seed: number) {
+  const bytes = pattern(seed);
+  buffer.bytes.fill(0);
+  buffer.bytes.set(bytes, 0);
+  await Promise.all(
+    names.map((name, index) =>
+      new Edu(space.interface(name)).copy(at(buffer, 0), at(buffer, SIZE * (index + 1)), SIZE),
+    ),
+  );
+  for (const [index, name] of names.entries()) {
+    const copied = buffer.bytes.slice(SIZE * (index + 1), SIZE * (index + 2));
+    assert.deepEqual(copied, bytes, `${name} read and wrote the buffer`);
+  }
+}
+
+const open = (rig: Rig, names: readonly string[]) =>
+  IoAddressSpace.open(rig.machine, names, { strategy: rig.strategy });
+
+export const dma: readonly Scenario[] = [
+  scenario("both engines read and write the same bytes at the same IOVA", async (rig) => {
+    await using space = await open(rig, [rig.first, rig.second]);
+    using buffer = space.allocate(3 * SIZE);
+    await seesTheSame(space, [rig.first, rig.second], buffer, 1);
+  }),
+
+  scenario("what one engine wrote, the other reads", async (rig) => {
+    await using space = await open(rig, [rig.first, rig.second]);
+    using buffer = space.allocate(3 * SIZE);
+    const bytes = pattern(3);
+    buffer.bytes.set(bytes);
+    await new Edu(space.interface(rig.first)).copy(at(buffer, 0), at(buffer, SIZE), SIZE);
+    await new Edu(space.interface(rig.second)).copy(at(buffer, SIZE), at(buffer, 2 * SIZE), SIZE);
+    assert.deepEqual(buffer.bytes.slice(2 * SIZE), bytes);
+  }),
+
+  scenario("after every change both engines still see the same", async (rig) => {
+    await using space = await open(rig, [rig.first, rig.second]);
+    using buffer = space.allocate(3 * SIZE);
+    const other = space.allocate(16 * SIZE);
+    await seesTheSame(space, [rig.first, rig.second], buffer, 10);
+    other.free();
+    await seesTheSame(space, [rig.first, rig.second], buffer, 20);
+    await space.detach(rig.first);
+    await seesTheSame(space, [rig.second], buffer, 30);
+    await space.attach(rig.first);
+    await seesTheSame(space, [rig.first, rig.second], buffer, 40);
+    consistent(space, 1);
+  }),
+
+  scenario("a device attached later sees what was mapped before", async (rig) => {
+    await using space = await open(rig, [rig.first]);
+    using buffer = space.allocate(3 * SIZE);
+    using far = space.allocate(3 * SIZE, { iova: 0x1_0000_0000n });
+    await space.attach(rig.second);
+    await seesTheSame(space, [rig.second], buffer, 50);
+    await seesTheSame(space, [rig.second, rig.first], far, 60);
+  }),
+
+  scenario("after an unmap no engine sees anything new, and none writes", async (rig) => {
+    await using space = await open(rig, [rig.first, rig.second]);
+    await Promise.all([rig.first, rig.second].map((name) => seesNothing(space, name)));
+  }),
+
+  scenario("an IOVA that is mapped anew shows the new memory, not the old", async (rig) => {
+    await using space = await open(rig, [rig.first, rig.second]);
+    const old = space.allocate(3 * SIZE, { iova: 0x400000 });
+    await seesTheSame(space, [rig.first, rig.second], old, 70);
+    old.free();
+    using anew = space.allocate(3 * SIZE, { iova: 0x400000 });
+    await seesTheSame(space, [rig.first, rig.second], anew, 80);
+  }),
+
+  scenario("an engine cannot write where it may only read", async (rig) => {
+    await using space = await open(rig, [rig.first, rig.second]);
+    using readable = space.allocate(SIZE, { access: "read" });
+    const engines = [rig.first, rig.second].map((name) => new Edu(space.interface(name)));
+    readable.bytes.set(pattern(90));
+    await Promise.all(engines.map((engine) => engine.load(readable.iova, SIZE)));
+    readable.bytes.fill(0x5a);
+    await Promise.all(engines.map((engine) => engine.store(readable.iova, SIZE)));
+    assert.ok(
+      readable.bytes.every((byte) => byte === 0x5a),
+      "read-only memory was written to",
+    );
+  }),
+
+  scenario(
+    "a mapping for one interface is the other's fault",
+    async (rig) => {
+      await using space = await open(rig, [rig.first, rig.second]);
+      using limited = space.allocate(SIZE, { interfaces: [rig.first] });
+      using shared = space.allocate(SIZE);
+      limited.bytes.set(pattern(95));
+      const [first, second] = [new Edu(space.interface(rig.first)), new Edu(space.interface(rig.second))];
+      await first.copy(limited.iova, shared.iova, SIZE);
+      assert.deepEqual(shared.bytes, pattern(95));
+      shared.bytes.fill(1);
+      await second.load(shared.iova, SIZE);
+      await second.load(limited.iova, SIZE);
+      await second.store(shared.iova, SIZE);
+      assert.notDeepEqual(shared.bytes, pattern(95));
+    },
+    (rig) => (rig.strategy === "mirrored" ? undefined : "only mirrored spaces can limit a mapping"),
+  ),
+];
+
+async function seesNothing(space: IoAddressSpace, name: string): Promise<void> {
+  const engine = new Edu(space.interface(name));
+  using kept = space.allocate(SIZE);
+  using memory = space.allocate(SIZE);
+  const address = memory.iova;
+  kept.bytes.set(pattern(100));
+  await engine.load(kept.iova, SIZE);
+  const secret = pattern(101);
+  const view = memory.bytes;
+  view.set(secret);
+  memory.unmapNow();
+  await engine.load(address, SIZE);
+  await engine.store(kept.iova, SIZE);
+  assert.notDeepEqual(kept.bytes, secret, `${name} read memory that was unmapped`);
+  await engine.store(address, SIZE);
+  assert.deepEqual(view, secret, `${name} wrote to memory that was unmapped`);
+}

@@ -1,0 +1,70 @@
+import assert from "node:assert/strict";
+import { DmaMemory, IoAddressSpace, type Mapping } from "iospan";
+import { consistent } from "./expect.js";
+import { type Rig, type Scenario, scenario } from "./rig.js";
+
+const PAGE = 4096;
+const PAGES = 256;
+const MOST_LIVE = 200;
+
+/** Mulberry32: small, and the same numbers everywhere for the same seed. */
+function random(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
+  };
+}
+
+async function churn(rig: Rig, operations: number, batch: number): Promise<void> {
+  const seed = Date.now() & 0xffff;
+  const draw = random(seed);
+  await using space = await IoAddressSpace.open(rig.machine, [rig.first, rig.second], { strategy: rig.strategy });
+  using memory = DmaMemory.allocate(rig.machine, PAGES * PAGE, { hugePages: "no" });
+  const live: Mapping[] = [];
+  for (let done = 0; done < operations; done += 1) {
+    if (live.length === MOST_LIVE || (live.length > 0 && draw(5) < 2)) await remove(live, draw);
+    else await add(space, memory, live, draw);
+    if ((done + 1) % batch === 0) check(space, live, `seed ${seed}, after ${done + 1} operations`);
+  }
+  while (live.length > 0) await remove(live, draw);
+  check(space, live, `seed ${seed}, at the end`);
+}
+
+async function add(space: IoAddressSpace, memory: DmaMemory, live: Mapping[], draw: (below: number) => number) {
+  const pages = 1 + draw(draw(8) === 0 ? 64 : 4);
+  const options = { offset: draw(PAGES - pages) * PAGE, size: pages * PAGE };
+  const fixed = 0x4000_0000 + draw(1024) * PAGE;
+  const taken = live.some((other) => other.iova < fixed + options.size && other.iova + BigInt(other.size) > fixed);
+  live.push(await space.map(memory, draw(3) === 0 && !taken ? { ...options, iova: fixed } : options));
+}
+
+async function remove(live: Mapping[], draw: (below: number) => number): Promise<void> {
+  const [mapping] = live.splice(draw(live.length), 1);
+  await mapping?.unmap();
+}
+
+function check(space: IoAddressSpace, live: readonly Mapping[], when: string): void {
+  try {
+    consistent(space, live.length);
+    const sorted = [...live].sort((a, b) => (a.iova < b.iova ? -1 : 1));
+    assert.deepEqual(
+      space.mappings.map(({ iova, size }) => [iova, size]),
+      sorted.map(({ iova, size }) => [iova, size]),
+    );
+    for (const [index, mapping] of sorted.slice(1).entries()) {
+      const before = sorted[index];
+      assert.ok(before !== undefined && before.iova + BigInt(before.size) <= mapping.iova, "no two overlap");
+    }
+  } catch (error) {
+    throw new Error(when, { cause: error });
+  }
+}
+
+export const randomly: readonly Scenario[] = [
+  scenario("stays consistent through thousands of random maps and unmaps", (rig) =>
+    rig.depth === "full" ? churn(rig, 10_000, 500) : churn(rig, 400, 100),
+  ),
+];

@@ -1,0 +1,21 @@
+import { attach } from "./attach.js";
+import { auditing } from "./audit.js";
+import { device } from "./device.js";
+import { dma } from "./dma.js";
+import { faults } from "./faults.js";
+import { lifecycle } from "./lifecycle.js";
+import { mapping } from "./mapping.js";
+import { randomly } from "./random.js";
+import type { Scenario } from "./rig.js";
+
+/** Every behaviour that a machine, real or simulated, has to show with every strategy; by subject. */
+export const scenarios: Readonly<Record<string, readonly Scenario[]>> = {
+  lifecycle,
+  mapping,
+  attach,
+  audit: auditing,
+  device,
+  dma,
+  random: randomly,
+  faults,
+};
