@@ -109,8 +109,12 @@ function requireLoaded(machine: Machine, { bus, name }: MachineDevice, driver: s
   );
 }
 
-/** Without an IOMMU, VFIO's drivers take a device only in no-IOMMU mode. */
+/**
+ * Without an IOMMU, VFIO's drivers take a device only in no-IOMMU mode. A device without a driver is left to them to judge:
+ * kernels up to 6.12 put it into a group only when its first driver probes it (drivers/acpi/scan.c, acpi_dma_configure_id).
+ */
 function requireGroupFor(machine: Machine, device: MachineDevice): void {
+  if (device.driver === undefined) return;
   const mode = readAttribute(machine, "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode");
   if (device.group === undefined && mode !== "Y") requireIommu(device);
 }

@@ -256,8 +256,10 @@ export class IoAddressSpace implements AsyncDisposable {
         hint: "name every device once",
       });
     }
-    requireIommu(device);
+    // A device that no driver has probed yet may have no group yet, so that says nothing of its IOMMU.
+    if (device.driver !== undefined) requireIommu(device);
     requireVfioDriver(this.#machine, device);
+    requireIommu(device);
     try {
       await this.#interfaces.attach(device, this.#mappings.records, (limits) => this.#mappings.adopt(limits));
     } catch (error) {

@@ -111,11 +111,25 @@ describe("binding and back", () => {
     expect(state("0000:21:00.0").driver).toBe("nvme");
   });
 
-  it("takes a device without an IOMMU in no-IOMMU mode only", () => {
+  it("takes a device without an IOMMU from its driver in no-IOMMU mode only", () => {
+    tree.driver("platform", "uart-pl011");
+    tree.link("/sys/devices/platform/9000000.pl011/driver", "/sys/bus/platform/drivers/uart-pl011");
     expect(() => bind("9000000.pl011")).toThrowError(expect.objectContaining({ code: "ERR_IOSPAN_NO_IOMMU" }));
     expect(kernel.writes).toEqual([]);
     tree.file("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode", "Y\n");
     expect(bind("9000000.pl011").driver).toBe("vfio-platform");
+  });
+
+  it("leaves a device that no driver has probed to the kernel, which may put it into a group only then", () => {
+    expect(findDevice(kernel.machine, "9000000.pl011").group).toBeUndefined();
+    expect(bind("9000000.pl011").driver).toBe("vfio-platform");
+  });
+
+  it("says that such a device has no IOMMU when the probe finds none, and undoes", () => {
+    kernel.rules = { ...rules, probe: (driver) => (driver === "vfio-platform" ? "EINVAL" : "ok") };
+    const before = tree.snapshot();
+    expect(() => bind("9000000.pl011")).toThrowError(expect.objectContaining({ code: "ERR_IOSPAN_NO_IOMMU" }));
+    expect(tree.snapshot()).toEqual(before);
   });
 });
 
