@@ -11,7 +11,7 @@ export interface IospanErrorFacts {
   /** The IOMMU instance concerned, as in `/sys/class/iommu`. */
   readonly iommu?: string | undefined;
   /** What to do about it: a command where there is one. */
-  readonly hint?: string | undefined;
+  readonly hint: string;
   readonly cause?: unknown;
 }
 
@@ -25,9 +25,9 @@ export class IospanError extends Error {
   readonly errno: number | undefined;
   readonly device: string | undefined;
   readonly iommu: string | undefined;
-  readonly hint: string | undefined;
+  readonly hint: string;
 
-  constructor(code: ErrorCode, message: string, facts: IospanErrorFacts = {}) {
+  constructor(code: ErrorCode, message: string, facts: IospanErrorFacts) {
     super(message, facts.cause === undefined ? undefined : { cause: facts.cause });
     this.name = "IospanError";
     this.code = code;
@@ -42,6 +42,13 @@ export class IospanError extends Error {
   get errnoName(): string | undefined {
     return this.errno === undefined ? undefined : errnoName(this.errno);
   }
+}
+
+/** The error for an answer of the kernel that contradicts its own headers; it is not believed. */
+export function malformedAnswer(message: string): IospanError {
+  return new IospanError("ERR_IOSPAN_MALFORMED_ANSWER", message, {
+    hint: "neither the kernel nor iospan should let this happen: please report it, with `uname -a`",
+  });
 }
 
 /** Every `code` an {@link IospanError} can have. */

@@ -1,4 +1,4 @@
-import { IospanError } from "../errors.js";
+import { type IospanError, malformedAnswer } from "../errors.js";
 import { struct } from "./codec.js";
 import { u16, u32 } from "./fields.js";
 
@@ -69,5 +69,5 @@ export function expectCapability(capability: Capability, id: number, version: nu
 }
 
 function malformed(offset: number, problem: string): IospanError {
-  return new IospanError("ERR_IOSPAN_MALFORMED_ANSWER", `the kernel's capability at offset ${offset} ${problem}`);
+  return malformedAnswer(`the kernel's capability at offset ${offset} ${problem}`);
 }

@@ -1,4 +1,4 @@
-import { type ErrorCode, IospanError } from "../errors.js";
+import { type ErrorCode, IospanError, malformedAnswer } from "../errors.js";
 import { argsz, type FieldType } from "./fields.js";
 
 /** A struct's fields in the order C declares them, with the header's names. */
@@ -92,7 +92,9 @@ class Layout<F extends Fields> implements Struct<F> {
   #field(name: string): Field {
     const field = this.fields.find((candidate) => candidate.name === name);
     if (field === undefined)
-      throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `struct ${this.name} has no field ${name}`);
+      throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `struct ${this.name} has no field ${name}`, {
+        hint: `it has ${this.fields.map((each) => each.name).join(", ")}`,
+      });
     return field;
   }
 
@@ -166,6 +168,7 @@ class Layout<F extends Fields> implements Struct<F> {
       throw new IospanError(
         code,
         `${this.cType} is ${this.size} bytes; at offset ${at} of ${bytes.length} it does not fit`,
+        { hint: "pass a buffer that holds all of it" },
       );
     }
     return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -184,7 +187,7 @@ export function decodeArray<Out, In>(
 ): readonly Out[] {
   if (!isIndex(at) || !isIndex(count) || at + count * element.size > from.length) {
     const message = `${count} elements of ${element.cType} at offset ${at} do not fit ${from.length} bytes`;
-    throw new IospanError("ERR_IOSPAN_MALFORMED_ANSWER", message);
+    throw malformedAnswer(message);
   }
   const view = new DataView(from.buffer, from.byteOffset, from.byteLength);
   return Array.from({ length: count }, (_, index) => element.get(view, at + index * element.size));
@@ -226,5 +229,7 @@ function isZero(value: unknown): boolean {
 
 function misfit(where: string, type: { readonly cType: string }, value: unknown): IospanError {
   const shown = typeof value === "number" || typeof value === "bigint" ? `${value}` : typeof value;
-  return new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `${where}: ${shown} does not fit a ${type.cType}`);
+  return new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `${where}: ${shown} does not fit a ${type.cType}`, {
+    hint: "pass an integer in the range of that type",
+  });
 }

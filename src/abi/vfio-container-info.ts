@@ -1,4 +1,4 @@
-import { IospanError } from "../errors.js";
+import { malformedAnswer } from "../errors.js";
 import { hex, type IovaRange, iova } from "../iova.js";
 import { type Capability, capabilityHeader, expectCapability } from "./capability.js";
 import { type Decoded, decodeArray, struct } from "./codec.js";
@@ -69,7 +69,7 @@ export function iovaRanges(capability: Capability): readonly IovaRange[] {
 function toIovaRange({ start, end }: Decoded<typeof iovaRange>): IovaRange {
   if (end >= start) return { start: iova(start), end: iova(end) };
   const message = `the kernel's IOVA range ends at ${hex(end)}, before its start ${hex(start)}`;
-  throw new IospanError("ERR_IOSPAN_MALFORMED_ANSWER", message);
+  throw malformedAnswer(message);
 }
 
 /** What CAP_MIGRATION says: page sizes for dirty bitmaps, and the largest bitmap in bytes. */

@@ -37,11 +37,11 @@ export interface DmaMemoryOptions {
   readonly alignment?: number;
 }
 
+type Backing = "anonymous" | "memfd";
+
 interface Placement {
   readonly memory: MappedMemory;
   readonly pageSize: number;
-  /** Where the usable bytes begin, past what was only mapped to get the alignment. */
-  readonly offset: number;
   readonly fd: Fd | undefined;
 }
 
@@ -61,15 +61,13 @@ export class DmaMemory implements Disposable {
   readonly pageSize: number;
   readonly #placement: Placement;
   readonly #syscalls: Syscalls;
-  readonly #size: number;
   #users = 0;
 
-  private constructor(syscalls: Syscalls, placement: Placement, size: number) {
+  private constructor(syscalls: Syscalls, placement: Placement) {
     this.#syscalls = syscalls;
     this.#placement = placement;
-    this.#size = size;
-    this.address = placement.memory.address + BigInt(placement.offset);
-    this.size = size;
+    this.address = placement.memory.address;
+    this.size = placement.memory.length;
     this.pageSize = placement.pageSize;
   }
 
@@ -81,7 +79,7 @@ export class DmaMemory implements Disposable {
     const { syscalls } = machine;
     const bytes = roundUp(byteCount(size, "size"), alignmentOf(syscalls, options));
     const placement = place(syscalls, bytes, options);
-    return new DmaMemory(syscalls, placement, roundUp(bytes, placement.pageSize));
+    return new DmaMemory(syscalls, placement);
   }
 
   /**
@@ -89,12 +87,12 @@ export class DmaMemory implements Disposable {
    * @throws IospanError `ERR_IOSPAN_RELEASED` after {@link release}.
    */
   get bytes(): Uint8Array<ArrayBuffer> {
-    return new Uint8Array(this.#placement.memory.buffer, this.#placement.offset, this.#size);
+    return new Uint8Array(this.#placement.memory.buffer);
   }
 
-  /** The memfd behind it, with `backing: "memfd"`; closed by {@link release}. */
+  /** The memfd behind it, from its first byte on, with `backing: "memfd"`. {@link release} closes it. */
   get fd(): Fd | undefined {
-    return this.#placement.fd;
+    return this.released ? undefined : this.#placement.fd;
   }
 
   get released(): boolean {
@@ -165,34 +163,32 @@ function place(syscalls: Syscalls, size: number, options: DmaMemoryOptions): Pla
     try {
       return placeHuge(syscalls, size, 2 * MIB, backing);
     } catch (error) {
-      // None reserved: ordinary pages do the same, slower.
-      if (!(error instanceof IospanError) || error.code !== "ERR_IOSPAN_NO_MEMORY") throw error;
+      // None reserved, or a kernel without them: ordinary pages do the same, slower.
+      if (!(error instanceof IospanError)) throw error;
     }
   }
   return placeOrdinary(syscalls, size, backing, Math.max(alignment, wantsHuge ? 2 * MIB : 0));
 }
 
-function placeHuge(syscalls: Syscalls, size: number, pageSize: number, backing: "anonymous" | "memfd"): Placement {
+function placeHuge(syscalls: Syscalls, size: number, pageSize: number, backing: Backing): Placement {
   const shift = Math.log2(pageSize);
   const length = roundUp(size, pageSize);
   const huge = { map: MAP_HUGETLB | (shift << MAP_HUGE_SHIFT), memfd: MFD_HUGETLB | (shift << MFD_HUGE_SHIFT) };
   try {
-    const mapped = mapBacking(syscalls, length, backing, huge);
-    return { ...mapped, pageSize, offset: 0 };
+    // The kernel aligns huge pages by itself.
+    return { ...mapBacking(syscalls, length, backing, huge, 0), pageSize };
   } catch (error) {
     throw noMemory(error, length, pageSize);
   }
 }
 
-function placeOrdinary(syscalls: Syscalls, size: number, backing: "anonymous" | "memfd", alignment: number): Placement {
+function placeOrdinary(syscalls: Syscalls, size: number, backing: Backing, alignment: number): Placement {
   const { pageSize } = syscalls;
-  // mmap aligns to pages only; the surplus is address space, not memory.
-  const length = roundUp(size, pageSize) + (alignment - pageSize);
+  const length = roundUp(size, pageSize);
   try {
-    const mapped = mapBacking(syscalls, length, backing, { map: 0, memfd: 0 });
-    const offset = Number(-mapped.memory.address & BigInt(alignment - 1));
+    const mapped = mapBacking(syscalls, length, backing, { map: 0, memfd: 0 }, alignment);
     if (alignment >= 2 * MIB) adviseHugePages(syscalls, mapped.memory);
-    return { ...mapped, pageSize, offset };
+    return { ...mapped, pageSize };
   } catch (error) {
     throw noMemory(error, length, pageSize);
   }
@@ -209,18 +205,19 @@ function adviseHugePages(syscalls: Syscalls, memory: MappedMemory): void {
 function mapBacking(
   syscalls: Syscalls,
   length: number,
-  backing: "anonymous" | "memfd",
+  backing: Backing,
   extra: { readonly map: number; readonly memfd: number },
-): { memory: MappedMemory; fd: Fd | undefined } {
+  alignment: number,
+): Pick<Placement, "memory" | "fd"> {
   const prot = PROT_READ | PROT_WRITE;
   if (backing === "anonymous") {
     const flags = MAP_PRIVATE | MAP_ANONYMOUS | extra.map | (extra.map === 0 ? MAP_NORESERVE : 0);
-    const memory = MappedMemory.map(syscalls, { length, prot, flags });
+    const memory = MappedMemory.mapAligned(syscalls, { length, prot, flags }, alignment);
     return { memory: guardedAgainstFork(syscalls, memory), fd: undefined };
   }
   const fd = syscalls.memfd("iospan", MFD_CLOEXEC | extra.memfd, length);
   try {
-    return { memory: MappedMemory.map(syscalls, { length, prot, flags: MAP_SHARED, fd }), fd };
+    return { memory: MappedMemory.mapAligned(syscalls, { length, prot, flags: MAP_SHARED, fd }, alignment), fd };
   } catch (error) {
     syscalls.close(fd);
     throw error;

@@ -254,7 +254,9 @@ export class IovaAllocator {
       return outsideRanges(formatRange(wanted), wanted, this.#ranges);
     if (!this.#extents.seek(page) || this.#extents.value > 0) this.#extents.next();
     const live = formatRange(this.#rangeAtCursor());
-    return new IospanError("ERR_IOSPAN_MAP_OVERLAP", `${formatRange(wanted)} overlaps ${live}, which is taken`);
+    return new IospanError("ERR_IOSPAN_MAP_OVERLAP", `${formatRange(wanted)} overlaps ${live}, which is taken`, {
+      hint: "unmap what is there first, or leave out `iova` to have a free one chosen",
+    });
   }
 
   /** For the live range at the cursor, which other ranges or another page size would cut. */
@@ -363,7 +365,7 @@ function formatCongruence({ address, modulus }: { address: number | bigint; modu
 }
 
 function invalid(what: string): IospanError {
-  return new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", what);
+  return new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", what, { hint: "sizes are in bytes, alignments powers of two" });
 }
 
 function misaligned(what: string, pageSize: number): IospanError {

@@ -82,6 +82,7 @@ export function wholePages({ start, end }: IovaRange, pageSize: number): { first
   throw new IospanError(
     "ERR_IOSPAN_INVALID_ARGUMENT",
     `pages of ${pageSize} bytes are too small to number up to ${hex(end)}`,
+    { hint: "use pages of 4096 bytes or more" },
   );
 }
 
@@ -98,7 +99,9 @@ export function contains(ranges: readonly IovaRange[], start: number | bigint, s
   const first = iova(start);
   const last = first + BigInt(size) - 1n;
   if (last < first)
-    throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `a range of ${size} bytes: the size is to be 1 or more`);
+    throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `a range of ${size} bytes`, {
+      hint: "the size is to be 1 or more",
+    });
   return ranges.some((range) => range.start <= first && last <= range.end);
 }
 

@@ -1,6 +1,14 @@
 import { IospanError } from "../errors.js";
 import { hex } from "../iova.js";
-import { MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE } from "./mmap-flags.js";
+import {
+  MAP_ANONYMOUS,
+  MAP_FIXED,
+  MAP_NORESERVE,
+  MAP_PRIVATE,
+  PROT_NONE,
+  PROT_READ,
+  PROT_WRITE,
+} from "./mmap-flags.js";
 import { type MmapRequest, SyscallError, type Syscalls } from "./syscalls.js";
 
 interface Span {
@@ -43,6 +51,33 @@ export class MappedMemory implements Disposable {
   /** @throws SyscallError as mmap(2) answers. */
   static map(syscalls: Syscalls, request: MmapRequest): MappedMemory {
     return new MappedMemory(syscalls, syscalls.mmap(request), request.length);
+  }
+
+  /**
+   * {@link map} at a multiple of `alignment`, a power of two, which mmap(2) does not offer: takes more address space than
+   * needed, maps inside it and gives back what lies around.
+   * @throws SyscallError as mmap(2) and munmap(2) answer; nothing stays mapped then.
+   */
+  static mapAligned(syscalls: Syscalls, request: MmapRequest, alignment: number): MappedMemory {
+    const spare = alignment - syscalls.pageSize;
+    if (spare <= 0) return MappedMemory.map(syscalls, request);
+    const { length } = request;
+    const reservation = { length: length + spare, prot: PROT_NONE, flags: MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE };
+    // What is ours and not yet part of the result; the kernel may give the rest to anybody.
+    const ours = { start: syscalls.mmap(reservation), length: length + spare };
+    try {
+      const head = Number(-ours.start & BigInt(alignment - 1));
+      const address = ours.start + BigInt(head);
+      syscalls.mmap({ ...request, address, flags: request.flags | MAP_FIXED });
+      if (head > 0) syscalls.munmap(ours.start, head);
+      ours.start = address;
+      ours.length -= head;
+      if (ours.length > length) syscalls.munmap(address + BigInt(length), ours.length - length);
+      return new MappedMemory(syscalls, address, length);
+    } catch (error) {
+      syscalls.munmap(ours.start, ours.length);
+      throw error;
+    }
   }
 
   get released(): boolean {

@@ -126,6 +126,6 @@ export class SyscallError extends Error {
 }
 
 /** The facts of a failure that an {@link IospanError} carries on. */
-export function factsOf(error: SyscallError): IospanErrorFacts {
+export function factsOf(error: SyscallError): Omit<IospanErrorFacts, "hint"> {
   return { syscall: error.syscall, errno: error.errno, cause: error };
 }

@@ -21,11 +21,11 @@ import {
   VFIO_IOMMU_INFO,
   VFIO_IOMMU_TYPE1_INFO,
 } from "../abi/vfio-container-info.js";
-import { IospanError } from "../errors.js";
+import { IospanError, malformedAnswer } from "../errors.js";
 import { hex, type Iova, type IovaRange, iova as toIova } from "../iova.js";
 import { MappedMemory } from "../syscalls/mapped-memory.js";
 import { MAP_ANONYMOUS, MAP_PRIVATE, O_RDWR, PROT_NONE } from "../syscalls/mmap-flags.js";
-import { type Fd, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
+import { type Fd, factsOf, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
 import { mapRefused, openRefused, setIommuRefused, unmapRefused } from "./container-refusals.js";
 import type { Group } from "./group.js";
 import { unexplained } from "./refusal.js";
@@ -224,7 +224,7 @@ export class Container implements Disposable {
     }
     // Unpinnable memory was pinned: undo it and say so.
     this.unmap(iova, Number(size));
-    throw new IospanError("ERR_IOSPAN_MALFORMED_ANSWER", `the kernel mapped inaccessible memory at ${hex(iova)}`);
+    throw malformedAnswer(`the kernel mapped inaccessible memory at ${hex(iova)}`);
   }
 
   /** Closes the container. Groups that are still inside keep its mappings alive in the kernel: take them out first. */
@@ -258,7 +258,7 @@ export class Container implements Disposable {
     const { argsz } = type1Info.decode(bytes);
     if (argsz <= length) return bytes;
     if (argsz > MOST_INFO_BYTES) {
-      throw new IospanError("ERR_IOSPAN_MALFORMED_ANSWER", `the container wants ${argsz} bytes to describe itself`);
+      throw malformedAnswer(`the container wants ${argsz} bytes to describe itself`);
     }
     return this.#infoBytes(argsz);
   }
@@ -293,7 +293,7 @@ function encodeMap({ iova, address, size, access }: DmaMapping): Uint8Array {
 function unmappedSize(bytes: Uint8Array, asked: number): number {
   const { size }: Decoded<typeof dmaUnmap> = dmaUnmap.decode(bytes);
   if (size > BigInt(asked)) {
-    throw new IospanError("ERR_IOSPAN_MALFORMED_ANSWER", `the kernel says it unmapped ${size} of ${asked} bytes`);
+    throw malformedAnswer(`the kernel says it unmapped ${size} of ${asked} bytes`);
   }
   return Number(size);
 }
@@ -321,7 +321,7 @@ function probeAnswer(error: unknown, iova: Iova, size: bigint, iommu: string): b
       throw new IospanError(
         "ERR_IOSPAN_SYSCALL",
         `cannot ask whether ${hex(iova)} (${hex(size)} bytes) is mapped: ${error.message}`,
-        { iommu, syscall: error.syscall, errno: error.errno, cause: error },
+        { iommu, ...factsOf(error), hint: "the kernel log may say more: dmesg | tail" },
       );
   }
 }

@@ -2,7 +2,7 @@ import type { Decoded } from "../abi/codec.js";
 import { errno } from "../abi/errno.js";
 import { deviceInfo, VFIO_DEVICE_FLAGS, VFIO_DEVICE_GET_INFO, VFIO_DEVICE_RESET } from "../abi/vfio-device.js";
 import { VFIO_PCI_REGION_INDEX } from "../abi/vfio-region.js";
-import { IospanError } from "../errors.js";
+import { IospanError, malformedAnswer } from "../errors.js";
 import type { BusType } from "../machine/machine.js";
 import { type Fd, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
 import type { Group } from "./group.js";
@@ -213,7 +213,7 @@ const MOST_REGIONS = 256;
 
 function readRegions(syscalls: Syscalls, fd: Fd, { name, bus }: DeviceIdentity, count: number): readonly Region[] {
   if (count > MOST_REGIONS) {
-    throw new IospanError("ERR_IOSPAN_MALFORMED_ANSWER", `the kernel says that ${name} has ${count} regions`);
+    throw malformedAnswer(`the kernel says that ${name} has ${count} regions`);
   }
   const regions: Region[] = [];
   for (let index = 0; index < count; index += 1) {

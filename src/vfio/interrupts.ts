@@ -1,6 +1,6 @@
 import { errno } from "../abi/errno.js";
 import { VFIO_IRQ_INFO, VFIO_PCI_IRQ_INDEX } from "../abi/vfio-irq.js";
-import { IospanError } from "../errors.js";
+import { IospanError, malformedAnswer } from "../errors.js";
 import type { BusType } from "../machine/machine.js";
 import { type Fd, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
 import { Interrupt, type InterruptOptions, noInterrupt } from "./interrupt.js";
@@ -148,7 +148,7 @@ const MOST_INTERRUPTS = 1024;
 
 function platformSources(syscalls: Syscalls, fd: Fd, count: number): readonly Source[] {
   if (count > MOST_INTERRUPTS) {
-    throw new IospanError("ERR_IOSPAN_MALFORMED_ANSWER", `the kernel says that the device has ${count} interrupts`);
+    throw malformedAnswer(`the kernel says that the device has ${count} interrupts`);
   }
   const indexes: InterruptIndex[] = [];
   for (let index = 0; index < count; index += 1) {

@@ -7,7 +7,7 @@ import {
   VFIO_REGION_INFO_CAP,
   VFIO_REGION_INFO_FLAG,
 } from "../abi/vfio-region.js";
-import { IospanError } from "../errors.js";
+import { type IospanError, malformedAnswer } from "../errors.js";
 import type { Fd, Syscalls } from "../syscalls/syscalls.js";
 import type { MmapArea, RegionInfo } from "./region.js";
 
@@ -59,5 +59,5 @@ function mmapAreas(bytes: Uint8Array, info: Decoded<typeof regionInfo>, name: st
 }
 
 function malformed(name: string, is: string): IospanError {
-  return new IospanError("ERR_IOSPAN_MALFORMED_ANSWER", `the kernel says that ${name} is ${is}`);
+  return malformedAnswer(`the kernel says that ${name} is ${is}`);
 }

@@ -4,8 +4,8 @@ import { PciConfig } from "../hw/pci-config.js";
 import type { PhysicalMemory } from "../hw/physical-memory.js";
 import type { DeviceDescription, MachineDescription } from "./description.js";
 import { type Frame, KernelDevice } from "./drivers/device.js";
-import { IommuGroup } from "./iommu/iommu-group.js";
 import type { Iommu } from "./iommu/iommu.js";
+import { type GroupMember, IommuGroup } from "./iommu/iommu-group.js";
 import { TranslatedDma } from "./iommu/translated-dma.js";
 import type { KernelLog } from "./kernel-log.js";
 
@@ -50,9 +50,13 @@ function findIommu(description: DeviceDescription, name: string, iommus: readonl
   const found = iommus.find((iommu) => iommu.name === name);
   if (found !== undefined) return found;
   const known = iommus.map((iommu) => iommu.name).join(", ");
-  throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `${description.name} is behind ${name}, which the machine lacks`, {
-    hint: `its IOMMUs are ${known}`,
-  });
+  throw new IospanError(
+    "ERR_IOSPAN_INVALID_ARGUMENT",
+    `${description.name} is behind ${name}, which the machine lacks`,
+    {
+      hint: `its IOMMUs are ${known}`,
+    },
+  );
 }
 
 /** Registers that another device's DMA may reach. */
@@ -96,13 +100,17 @@ function formGroups(devices: readonly KernelDevice[], log: KernelLog): ReadonlyM
   const taken = new Set(devices.map(({ description }) => description.group));
   let next = 0;
   for (const device of devices) {
-    if (device.iommu === undefined) continue;
+    if (!isTranslated(device)) continue;
     while (taken.has(next)) next++;
     const id = device.description.group ?? next++;
     const group = groups.get(id) ?? new IommuGroup(id, log);
     groups.set(id, group);
     device.group = group;
-    group.members.push(Object.assign(device, { iommu: device.iommu }));
+    group.members.push(device);
   }
   return groups;
+}
+
+function isTranslated(device: KernelDevice): device is KernelDevice & GroupMember {
+  return device.iommu !== undefined;
 }

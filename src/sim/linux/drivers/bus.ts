@@ -1,5 +1,5 @@
 import type { KernelLog } from "../kernel-log.js";
-import { refuse, refusalOf } from "../refusal.js";
+import { refusalOf, refuse } from "../refusal.js";
 import type { KernelDevice } from "./device.js";
 import type { Driver } from "./driver.js";
 

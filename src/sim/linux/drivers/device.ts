@@ -2,8 +2,8 @@ import type { DeviceModel, InterruptPins, RegisterWidth } from "../../hw/device-
 import { registerWidths } from "../../hw/device-model.js";
 import type { PciConfig } from "../../hw/pci-config.js";
 import type { DeviceDescription, ReservedDescription } from "../description.js";
-import type { IommuGroup } from "../iommu/iommu-group.js";
 import type { Iommu } from "../iommu/iommu.js";
+import type { IommuGroup } from "../iommu/iommu-group.js";
 import type { Driver } from "./driver.js";
 
 /** A register frame: a PCI BAR or a platform device's resource. */

@@ -1,5 +1,5 @@
-import type { MemoryObject } from "../mm/memory-object.js";
 import type { Backing } from "../mm/address-space.js";
+import type { MemoryObject } from "../mm/memory-object.js";
 import { refuse } from "../refusal.js";
 import { type FileMapping, OpenFile } from "./open-file.js";
 

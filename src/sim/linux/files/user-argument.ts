@@ -1,4 +1,4 @@
-import type { Fields, Struct, Decoded } from "../../../abi/codec.js";
+import type { Decoded, Fields, Struct } from "../../../abi/codec.js";
 import type { IoctlArgument } from "../../../syscalls/syscalls.js";
 import { refuse } from "../refusal.js";
 

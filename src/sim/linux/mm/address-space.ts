@@ -11,6 +11,8 @@ export interface MappedRegisters {
   /** @throws Error where the processor would fault. */
   read(offset: number, into: Uint8Array): void;
   write(offset: number, from: Uint8Array): void;
+  /** Mapped by an mmap. */
+  mapped(): void;
   /** The last mapping is gone. */
   unmapped(): void;
 }
@@ -74,9 +76,16 @@ export class AddressSpace {
     return address >= BOTTOM ? address : refuse("ENOMEM", "no room in the address space");
   }
 
+  /** Whether a process can have addresses there. */
+  canHold(start: number, length: number): boolean {
+    return start >= BOTTOM && start + length <= TOP;
+  }
+
+  /** Maps where nothing is mapped. */
   add(start: number, length: number, mapping: Mapping): void {
-    if (start < BOTTOM || start + length > TOP) refuse("ENOMEM");
-    if ("memory" in mapping.backing) mapping.backing.memory.mapped(start - mapping.offset);
+    const { backing, offset } = mapping;
+    if ("memory" in backing) backing.memory.mapped(start - offset);
+    else backing.registers.mapped();
     this.#mappings.insert(start, start + length, mapping);
   }
 

@@ -46,6 +46,7 @@ export class MemoryCalls {
     const fixed = (flags & MAP_FIXED) === 0 ? undefined : Number(request.address ?? 0n);
     if (fixed !== undefined && fixed % alignment !== 0) refuse("EINVAL");
     const start = fixed ?? process.memory.findFree(length, alignment);
+    if (!process.memory.canHold(start, length)) refuse("ENOMEM");
     requireWholeHugePages(process, start, start + length);
     if ("memory" in backing) backing.memory.reserve();
     const isFile = "memory" in backing && !isAnonymous;
@@ -94,7 +95,8 @@ export class MemoryCalls {
     process.memory.remove(start, end);
     process.memory.add(start, length, mapping);
     const { backing } = mapping;
-    const takesOver = "memory" in backing && !backing.memory.isFile && backing.memory.pageSize === this.#physical.pageSize;
+    const takesOver =
+      "memory" in backing && !backing.memory.isFile && backing.memory.pageSize === this.#physical.pageSize;
     vacated(takesOver ? backing.memory : undefined);
   }
 }

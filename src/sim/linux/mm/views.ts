@@ -124,7 +124,8 @@ export class Views {
     const extents = memory.touch(offset, offset + length, { from: offset, to: offset + length });
     let at = 0;
     for (const { address, length: bytes } of extents) {
-      if (this.#physical.storage(address, bytes).some(({ buffer }) => this.#isShown(buffer))) throw viewedTwice(address);
+      if (this.#physical.storage(address, bytes).some(({ buffer }) => this.#isShown(buffer)))
+        throw viewedTwice(address);
       this.#physical.move(address, storage.subarray(at, at + bytes));
       at += bytes;
     }

@@ -15,7 +15,10 @@ export function deviceNode(device: KernelDevice, vfio: Vfio, showVfio: boolean, 
     ...(device.description.bus === "pci" ? pciEntries(device) : platformEntries(device.description, to)),
     subsystem: to(`/sys/bus/${device.bus}`),
     driver: device.driver && to(`/sys/bus/${device.bus}/drivers/${device.driver.name}`),
-    driver_override: attribute(() => device.driverOverride ?? "(null)", (text) => setOverride(device, text)),
+    driver_override: attribute(
+      () => device.driverOverride ?? "(null)",
+      (text) => setOverride(device, text),
+    ),
     iommu_group: device.group && to(`/sys/kernel/iommu_groups/${device.group.id}`),
     iommu: device.iommu && to(iommuPath(device.iommu)),
     "vfio-dev": showVfio ? vfioEntries(device, vfio) : undefined,
@@ -75,7 +78,9 @@ function platformEntries(description: PlatformDescription, to: (target: string) 
   const { name, compatible } = description;
   if (compatible === undefined) return { modalias: attribute(() => `platform:${name}`) };
   return {
-    modalias: attribute(() => `of:N${nodeName(name).replace(/@.*/, "")}T(null)${compatible.map((each) => `C${each}`).join("")}`),
+    modalias: attribute(
+      () => `of:N${nodeName(name).replace(/@.*/, "")}T(null)${compatible.map((each) => `C${each}`).join("")}`,
+    ),
     of_node: to(`/sys/firmware/devicetree/base/${nodeName(name)}`),
   };
 }

@@ -1,8 +1,8 @@
 import type { Bus } from "../drivers/bus.js";
 import type { KernelDevice } from "../drivers/device.js";
 import type { Driver } from "../drivers/driver.js";
-import type { IommuGroup } from "../iommu/iommu-group.js";
 import type { Iommu } from "../iommu/iommu.js";
+import type { IommuGroup } from "../iommu/iommu-group.js";
 import type { HugePagePool } from "../mm/huge-pages.js";
 import { refuse } from "../refusal.js";
 import type { Type1Parameters } from "../type1/state.js";
@@ -32,7 +32,9 @@ export function sysfs(content: SysfsContent): Node {
     devices: directory(deviceTree(content)),
     firmware: directory({ devicetree: directory({ base: directory(deviceTreeNodes(content.devices)) }) }),
     kernel: directory({
-      iommu_groups: directory(entriesOf(content.groups.values(), (group) => [String(group.id), groupNode(group, content)])),
+      iommu_groups: directory(
+        entriesOf(content.groups.values(), (group) => [String(group.id), groupNode(group, content)]),
+      ),
       mm: directory({
         hugepages: directory(entriesOf(content.pools, poolNode)),
         transparent_hugepage: directory({ enabled: attribute(() => "always [madvise] never") }),
@@ -74,7 +76,9 @@ function deviceTree(content: SysfsContent): Entries {
   const chains = content.devices.map((device) => ({ device, chain: pciChain(device.description) }));
   const pci = chains.filter(({ device }) => device.bus === "pci");
   const below = (prefix: readonly string[]): Entries => {
-    const inside = pci.filter(({ chain }) => chain.length === prefix.length + 1 && prefix.every((name, at) => chain[at] === name));
+    const inside = pci.filter(
+      ({ chain }) => chain.length === prefix.length + 1 && prefix.every((name, at) => chain[at] === name),
+    );
     return entriesOf(inside, ({ device, chain }) => [
       device.name,
       deviceNode(device, content.vfio, content.showVfioDevices, below(chain)),

@@ -1,6 +1,6 @@
-import type { IommuGroup } from "../iommu/iommu-group.js";
 import type { IommuDomain } from "../iommu/iommu.js";
-import { refuse, refusalOf } from "../refusal.js";
+import type { IommuGroup } from "../iommu/iommu-group.js";
+import { refusalOf, refuse } from "../refusal.js";
 import type { IovaList, Range } from "./iova-list.js";
 import { dropDma } from "./pinning.js";
 import { findDma, type Type1Domain, type Type1State } from "./state.js";
@@ -78,9 +78,7 @@ function shareDomain(state: Type1State, group: IommuGroup, own: IommuDomain): bo
 }
 
 function isCandidate(domain: IommuDomain, own: IommuDomain): boolean {
-  return (
-    domain.iommu.operations === own.iommu.operations && domain.enforcesCoherency === own.enforcesCoherency
-  );
+  return domain.iommu.operations === own.iommu.operations && domain.enforcesCoherency === own.enforcesCoherency;
 }
 
 function addDomain(state: Type1State, group: IommuGroup, own: IommuDomain): void {
@@ -92,25 +90,15 @@ function addDomain(state: Type1State, group: IommuGroup, own: IommuDomain): void
 /** Maps in a new domain what the newest one has: pages are pinned and counted already (vfio_iommu_replay). */
 function replay(state: Type1State, own: IommuDomain): void {
   const source = state.domains[0]?.domain;
-  if (source === undefined) return;
   try {
-    for (const { value: dma } of state.dmas) {
-      for (const [iova, address, length] of runs(source, dma.iova, dma.iova + dma.size)) {
-        own.map(iova, address, length, dma.protection);
+    for (const { iova, size, physicalAddress } of source?.mappings() ?? []) {
+      for (const { start, end, value: dma } of state.dmas.within(iova, iova + size)) {
+        own.map(start, physicalAddress + start - iova, end - start, dma.protection);
       }
     }
   } catch (error) {
     for (const { value: dma } of state.dmas) own.unmap(dma.iova, dma.size);
     throw error;
-  }
-}
-
-/** Physically contiguous runs of a part of a domain. */
-function* runs(domain: IommuDomain, start: number, end: number): Iterable<readonly [number, number, number]> {
-  for (const { iova, size, physicalAddress } of domain.mappings()) {
-    const from = Math.max(start, iova);
-    const to = Math.min(end, iova + size);
-    if (from < to) yield [from, physicalAddress + from - iova, to - from];
   }
 }
 

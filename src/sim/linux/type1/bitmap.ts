@@ -1,5 +1,5 @@
-import { bitmap } from "../../../abi/vfio-container.js";
 import type { Decoded } from "../../../abi/codec.js";
+import type { bitmap } from "../../../abi/vfio-container.js";
 import { refuse } from "../refusal.js";
 import type { Dma, Type1State } from "./state.js";
 

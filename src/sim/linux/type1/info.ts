@@ -31,7 +31,10 @@ export function getInfo(state: Type1State, argument: IoctlArgument): number {
   });
   if (fits) copyOut(argument, chain, type1Info.size);
   // cap_offset came later than the rest: programs that do not know it do not get it.
-  copyOut(argument, header.subarray(0, argsz >= type1Info.endOf("cap_offset") ? Math.min(argsz, type1Info.size) : least));
+  copyOut(
+    argument,
+    header.subarray(0, argsz >= type1Info.endOf("cap_offset") ? Math.min(argsz, type1Info.size) : least),
+  );
   return 0;
 }
 

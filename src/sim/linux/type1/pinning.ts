@@ -1,7 +1,7 @@
-import { refuse } from "../refusal.js";
 import type { DmaProtection } from "../iommu/iommu.js";
 import type { UserExtent } from "../mm/address-space.js";
 import type { Extent } from "../mm/memory-object.js";
+import { refuse } from "../refusal.js";
 import type { Dma, Type1State } from "./state.js";
 
 /** What a MAP_DMA asks for, checked as far as addresses go. */

@@ -1,7 +1,7 @@
 import type { PhysicalMemory } from "../../hw/physical-memory.js";
 import { IntervalMap } from "../../interval-map.js";
-import type { IommuGroup } from "../iommu/iommu-group.js";
 import type { DmaProtection, IommuDomain } from "../iommu/iommu.js";
+import type { IommuGroup } from "../iommu/iommu-group.js";
 import type { KernelLog } from "../kernel-log.js";
 import type { Extent } from "../mm/memory-object.js";
 import type { Process } from "../process.js";
@@ -78,9 +78,9 @@ export function newType1(kernel: Type1Kernel, v2: boolean): Type1State {
   };
 }
 
-/** The smallest page that every domain can map. */
-export function smallestPage(state: Type1State): bigint {
-  return state.pageSizes & -state.pageSizes;
+/** The smallest page that every domain can map; 1 where they have none in common, which nobody refuses before a mapping fails. */
+export function smallestPage({ pageSizes }: Type1State): bigint {
+  return pageSizes === 0n ? 1n : pageSizes & -pageSizes;
 }
 
 /** vfio_find_dma: any mapping that reaches into the range. Addresses beyond 2^53 are inexact, but nothing is mapped there. */

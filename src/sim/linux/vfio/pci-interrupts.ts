@@ -4,7 +4,7 @@ import type { EventFd } from "../files/eventfd.js";
 import type { Process } from "../process.js";
 import { refuse } from "../refusal.js";
 import { LevelInterrupt } from "./level-interrupt.js";
-import { eventfdOf, type IrqRequest } from "./set-irqs.js";
+import { eventfdOf, type IrqData, type IrqRequest } from "./set-irqs.js";
 
 const { INTX, MSI, MSIX, REQ } = VFIO_PCI_IRQ_INDEX;
 
@@ -65,19 +65,27 @@ export class PciInterrupts implements InterruptSink {
 
   #setIntx({ action, start, count, data }: IrqRequest): void {
     const active = this.#mode === "intx";
-    if (action === "trigger") {
-      if (active && count === 0 && data.type === "none") return this.disable();
-      if (this.#mode === "msi" || start !== 0 || count !== 1) refuse("EINVAL");
-      if (data.type === "eventfd") return this.#enableIntx(data.fds[0] ?? -1);
-      if (!active) refuse("EINVAL");
-      if (data.type === "none" || data.values[0] === true) this.#intx.trigger();
+    if (action === "trigger" && active && count === 0 && data.type === "none") {
+      this.disable();
       return;
     }
-    if (!active || start !== 0 || count !== 1) refuse("EINVAL");
-    // Unmasking by eventfd exists in the kernel, masking by it does not.
-    if (data.type === "eventfd") refuse(action === "mask" ? "ENOTTY" : "ENOSYS");
+    // The first trigger takes the interrupt, everything else needs it taken.
+    const takes = action === "trigger" && data.type === "eventfd" && this.#mode !== "msi";
+    if (start !== 0 || count !== 1 || !(active || takes)) refuse("EINVAL");
+    if (action === "trigger") this.#triggerIntx(data);
+    else this.#maskIntx(action === "mask", data);
+  }
+
+  #triggerIntx(data: IrqData): void {
+    if (data.type === "eventfd") this.#enableIntx(data.fds[0] ?? -1);
+    else if (data.type === "none" || data.values[0] === true) this.#intx.trigger();
+  }
+
+  /** Unmasking by eventfd exists in the kernel, masking by it does not. */
+  #maskIntx(mask: boolean, data: IrqData): void {
+    if (data.type === "eventfd") refuse(mask ? "ENOTTY" : "ENOSYS");
     if (data.type === "bool" && data.values[0] !== true) return;
-    if (action === "mask") this.#intx.mask();
+    if (mask) this.#intx.mask();
     else this.#intx.unmask();
   }
 
@@ -89,12 +97,16 @@ export class PciInterrupts implements InterruptSink {
 
   #setMsi({ index, start, count, data }: IrqRequest): void {
     const active = this.#mode === "msi" && index === MSI;
-    if (active && count === 0 && data.type === "none") return this.disable();
-    if (!active && this.#mode !== "none") refuse("EINVAL");
-    if (data.type === "eventfd") return this.#enableMsi(start, data.fds);
-    if (!active) refuse("EINVAL");
+    if (!active && (this.#mode !== "none" || data.type !== "eventfd")) refuse("EINVAL");
+    if (data.type === "eventfd") this.#enableMsi(start, data.fds);
+    else if (count === 0 && data.type === "none") this.disable();
+    else this.#triggerMsi(start, count, data);
+  }
+
+  #triggerMsi(start: number, count: number, data: IrqData): void {
     for (let at = 0; at < count; at++) {
-      if (data.type === "none" || data.values[at] === true) this.#vectors[start + at]?.signal(1);
+      const fires = data.type === "none" || (data.type === "bool" && data.values[at] === true);
+      if (fires) this.#vectors[start + at]?.signal(1);
     }
   }
 

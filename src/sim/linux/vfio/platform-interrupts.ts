@@ -34,9 +34,13 @@ export class PlatformInterrupts implements InterruptSink {
 
   /** vfio_platform_set_irqs_ioctl. */
   set(request: IrqRequest): void {
-    const { index, action, start, count, data } = request;
+    const { action } = request;
     if (action === undefined) refuse("ENOTTY");
-    if (action === "trigger") return this.#trigger(request);
+    if (action === "trigger") this.#trigger(request);
+    else this.#setMask(request, action);
+  }
+
+  #setMask({ index, start, count, data }: IrqRequest, action: "mask" | "unmask"): void {
     if (this.#triggers[index] !== "level" || start !== 0 || count !== 1) refuse("EINVAL");
     if (data.type === "eventfd") refuse("ENOSYS", `${action} by eventfd is not simulated`);
     if (data.type === "bool" && data.values[0] !== true) return;
@@ -51,7 +55,10 @@ export class PlatformInterrupts implements InterruptSink {
   }
 
   #trigger({ index, start, count, data }: IrqRequest): void {
-    if (count === 0 && data.type === "none") return this.#signalTo(index, undefined);
+    if (count === 0 && data.type === "none") {
+      this.#signalTo(index, undefined);
+      return;
+    }
     if (start !== 0 || count !== 1) refuse("EINVAL");
     if (data.type === "eventfd") this.#signalTo(index, eventfdOf(this.#process, data.fds[0] ?? -1));
     else if (data.type === "none" || data.values[0] === true) this.#eventfds[index]?.signal(1);

@@ -37,9 +37,9 @@ export function mapFrame(
   if (!shared || at + length > frame.size) refuse("EINVAL");
   const { file, isEnabled } = options;
   const check = () => {
-    if (!isEnabled()) throw new Error(`SIGBUS: memory space of ${device.name} is disabled (PCI command register, bit 1)`);
+    if (!isEnabled())
+      throw new Error(`SIGBUS: memory space of ${device.name} is disabled (PCI command register, bit 1)`);
   };
-  file.hold();
   return {
     registers: {
       physicalAddress: frame.physicalAddress + at,
@@ -51,6 +51,7 @@ export function mapFrame(
         check();
         device.writeRegisters(frame, at + within, from);
       },
+      mapped: () => file.hold(),
       unmapped: () => file.put(),
     },
   };

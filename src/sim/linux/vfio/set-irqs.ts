@@ -48,7 +48,13 @@ export function readIrqRequest(argument: IoctlArgument, countOf: (index: number)
 }
 
 function actionOf(bits: number): IrqAction | undefined {
-  return bits === ACTION_MASK ? "mask" : bits === ACTION_UNMASK ? "unmask" : bits === ACTION_TRIGGER ? "trigger" : undefined;
+  return bits === ACTION_MASK
+    ? "mask"
+    : bits === ACTION_UNMASK
+      ? "unmask"
+      : bits === ACTION_TRIGGER
+        ? "trigger"
+        : undefined;
 }
 
 function dataOf(type: number, bytes: Uint8Array): IrqData {

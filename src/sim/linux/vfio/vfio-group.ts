@@ -32,6 +32,8 @@ export class VfioGroup {
   #container: VfioContainer | undefined;
   /** How many devices use the container; the kernel's container_users without the container's own 1. */
   #users = 0;
+  /** Its last device left VFIO. */
+  #dead = false;
 
   constructor(iommuGroup: IommuGroup, kernel: GroupKernel) {
     this.iommuGroup = iommuGroup;
@@ -57,6 +59,12 @@ export class VfioGroup {
   released(): void {
     if (this.#container !== undefined) this.#leaveContainer();
     this.#file = undefined;
+  }
+
+  /** The last device left VFIO; a program may still have the group open (vfio_device_remove_group). */
+  die(): void {
+    this.#leaveContainer();
+    this.#dead = true;
   }
 
   /** A device is opened. */
@@ -88,6 +96,7 @@ export class VfioGroup {
   #getStatus(argument: IoctlArgument): number {
     const { argsz } = readStruct(groupStatus, argument);
     if (argsz < groupStatus.size) refuse("EINVAL");
+    if (this.#dead) refuse("ENODEV");
     const { VIABLE, CONTAINER_SET } = VFIO_GROUP_FLAGS;
     const free = this.iommuGroup.isFree ? VIABLE : 0;
     const flags = this.#container === undefined ? free : CONTAINER_SET | VIABLE;
@@ -101,6 +110,7 @@ export class VfioGroup {
     if (!profile.closedContainerIsEbadf && !process.fds.isOpen(fd)) refuse("EINVAL");
     const file = process.fds.get(fd);
     if (this.#container !== undefined) refuse("EINVAL");
+    if (this.#dead) refuse("ENODEV");
     if (!(file instanceof ContainerFile)) refuse(profile.notContainerIsEbadfd ? "EBADFD" : "EINVAL");
     file.container.attachGroup(this.iommuGroup);
     this.#container = file.container;

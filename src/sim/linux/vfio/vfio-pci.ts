@@ -1,9 +1,4 @@
-import {
-  deviceInfo,
-  VFIO_DEVICE_FLAGS,
-  VFIO_DEVICE_GET_INFO,
-  VFIO_DEVICE_RESET,
-} from "../../../abi/vfio-device.js";
+import { deviceInfo, VFIO_DEVICE_FLAGS, VFIO_DEVICE_GET_INFO, VFIO_DEVICE_RESET } from "../../../abi/vfio-device.js";
 import { VFIO_DEVICE_FEATURE } from "../../../abi/vfio-feature.js";
 import { VFIO_DEVICE_IOEVENTFD } from "../../../abi/vfio-ioeventfd.js";
 import {

@@ -1,9 +1,4 @@
-import {
-  deviceInfo,
-  VFIO_DEVICE_FLAGS,
-  VFIO_DEVICE_GET_INFO,
-  VFIO_DEVICE_RESET,
-} from "../../../abi/vfio-device.js";
+import { deviceInfo, VFIO_DEVICE_FLAGS, VFIO_DEVICE_GET_INFO, VFIO_DEVICE_RESET } from "../../../abi/vfio-device.js";
 import { irqInfo, VFIO_DEVICE_GET_IRQ_INFO, VFIO_DEVICE_SET_IRQS, VFIO_IRQ_INFO } from "../../../abi/vfio-irq.js";
 import { regionInfo, VFIO_DEVICE_GET_REGION_INFO, VFIO_REGION_INFO_FLAG } from "../../../abi/vfio-region.js";
 import type { IoctlArgument } from "../../../syscalls/syscalls.js";

@@ -110,11 +110,15 @@ export class Vfio {
     const registered = this.deviceOf(device);
     if (registered === undefined) return;
     if (registered.isOpen) {
-      throw new Error(`deadlock: unbinding ${device.name} waits until its descriptors are closed, by the process that waits`);
+      throw new Error(
+        `deadlock: unbinding ${device.name} waits until its descriptors are closed, by the process that waits`,
+      );
     }
     const { group } = registered;
     group.devices.splice(group.devices.indexOf(registered), 1);
-    if (group.devices.length === 0) this.#groups.delete(group.iommuGroup.id);
+    if (group.devices.length > 0) return;
+    group.die();
+    this.#groups.delete(group.iommuGroup.id);
   }
 
   #devices(): readonly VfioDevice[] {
