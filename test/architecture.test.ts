@@ -1,0 +1,62 @@
+import { readdirSync, readFileSync } from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { describe, expect, it } from "vitest";
+
+const src = fileURLToPath(new URL("../src", import.meta.url));
+
+/** Which rooms a room may import from, itself and the files at the root of src aside. */
+const rooms: Readonly<Record<string, readonly string[]>> = {
+  abi: [],
+  syscalls: ["abi"],
+  machine: ["abi", "syscalls"],
+  vfio: ["abi", "syscalls", "machine"],
+  space: ["abi", "syscalls", "machine", "vfio"],
+  sim: ["abi", "syscalls"],
+};
+
+const files = readdirSync(src, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".ts"));
+
+interface Import {
+  readonly file: string;
+  readonly from: string;
+  readonly typeOnly: boolean;
+}
+
+const imports: readonly Import[] = files.flatMap((file) => {
+  const text = readFileSync(path.join(src, file), "utf8");
+  const statements = text.matchAll(/^(import|export) (type )?[^;]*?from "([^"]+)";/gms);
+  return [...statements].map(([, , type, from = ""]) => ({ file, from, typeOnly: type !== undefined }));
+});
+
+const roomOf = (file: string): string => (file.includes("/") ? (file.split("/")[0] ?? "") : "");
+const targetOf = ({ file, from }: Import): string => path.join(path.dirname(file), from);
+
+describe("the house", () => {
+  it("has the rooms that are known here", () => {
+    expect([...new Set(files.map(roomOf))].filter((room) => room !== "").sort()).toEqual(Object.keys(rooms).sort());
+  });
+
+  it("lets dependencies point one way", () => {
+    const wrong = imports
+      .filter(({ file, from }) => from.startsWith(".") && roomOf(file) !== "")
+      .filter((each) => {
+        const [home, target] = [roomOf(each.file), roomOf(targetOf(each))];
+        return target !== "" && target !== home && !rooms[home]?.includes(target);
+      });
+    expect(wrong).toEqual([]);
+  });
+
+  it("keeps Node and koffi in one file", () => {
+    const outside = imports.filter(({ from }) => !from.startsWith("."));
+    expect([...new Set(outside.map(({ file }) => file))]).toEqual(["syscalls/linux.ts"]);
+  });
+
+  it("lets the simulator know no implementation of the seam", () => {
+    const known = imports
+      .filter(({ file, from }) => roomOf(file) === "sim" && from.includes("/syscalls/"))
+      .map(({ from }) => path.basename(from));
+    const allowed = ["syscalls.js", "mmap-flags.js"];
+    expect(known.filter((name) => !allowed.includes(name))).toEqual([]);
+  });
+});

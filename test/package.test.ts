@@ -1,0 +1,53 @@
+import { execFileSync } from "node:child_process";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import * as api from "../src/index.js";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const folder = mkdtempSync(path.join(tmpdir(), "iospan-package-"));
+const installed = path.join(folder, "node_modules", "iospan");
+
+/** The package as a user gets it: packed, unpacked, beside its dependencies. */
+beforeAll(() => {
+  const [packed] = JSON.parse(
+    execFileSync("npm", ["pack", "--json", "--pack-destination", folder], {
+      cwd: root,
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+    }),
+  );
+  execFileSync("tar", ["-xzf", path.join(folder, packed.filename), "-C", folder]);
+  mkdirSync(path.dirname(installed), { recursive: true });
+  cpSync(path.join(folder, "package"), installed, { recursive: true });
+  for (const dependency of ["koffi", "@koromix"]) {
+    symlinkSync(path.join(root, "node_modules", dependency), path.join(folder, "node_modules", dependency));
+  }
+}, 120_000);
+afterAll(() => rmSync(folder, { recursive: true }));
+
+describe("the package", () => {
+  it("exports what the sources export", () => {
+    const script = 'import * as api from "iospan"; console.log(JSON.stringify(Object.keys(api).sort()))';
+    const exported = execFileSync(process.execPath, ["--input-type=module", "-e", script], {
+      cwd: folder,
+      encoding: "utf8",
+    });
+    expect(JSON.parse(exported)).toEqual(Object.keys(api).sort());
+  });
+
+  it("has types for its export", () => {
+    const { exports } = JSON.parse(readFileSync(path.join(installed, "package.json"), "utf8"));
+    const types = readFileSync(path.join(installed, exports["."].types), "utf8");
+    expect(types).toContain("IoAddressSpace");
+  });
+});
+
+describe("the lock file", () => {
+  it("holds no download addresses", () => {
+    const lock = JSON.parse(readFileSync(path.join(root, "package-lock.json"), "utf8"));
+    for (const entry of Object.values<{ resolved?: string }>(lock.packages)) expect(entry.resolved).toBeUndefined();
+  });
+});

@@ -1,0 +1,54 @@
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, describe, expect, it, vi } from "vitest";
+import { machineOne } from "../src/sim/linux/machine-one.js";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const snippets = [...readFileSync(path.join(root, "README.md"), "utf8").matchAll(/^```ts\n(.*?)^```/gms)].map(
+  ([, text = ""]) => text,
+);
+mkdirSync(path.join(root, "build"), { recursive: true });
+const folder = mkdtempSync(path.join(root, "build", "readme-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** What the second snippet takes for granted. */
+const GIVEN = `import { type DmaMemory, type IoAddressSpace } from "iospan";
+declare const space: IoAddressSpace;
+declare const memory: DmaMemory;
+`;
+
+describe("the README's code", () => {
+  const [driver = "", calls = ""] = snippets;
+
+  it("is what this test knows", () => {
+    expect(snippets).toHaveLength(2);
+    expect(driver).toContain("linux()");
+  });
+
+  it("has no type errors", () => {
+    writeFileSync(path.join(folder, "driver.ts"), driver);
+    writeFileSync(path.join(folder, "calls.ts"), `${GIVEN}${calls}`);
+    const config = { extends: "../../tsconfig.json", compilerOptions: { noUnusedLocals: false }, include: ["*.ts"] };
+    writeFileSync(path.join(folder, "tsconfig.json"), JSON.stringify(config));
+    const tsc = path.join(root, "node_modules", ".bin", "tsc");
+    expect(execFileSync(tsc, ["-p", folder], { cwd: root, encoding: "utf8" })).toBe("");
+  });
+
+  it("runs as it stands, on a simulated machine", async () => {
+    const kernel = machineOne();
+    const log = vi.spyOn(console, "log").mockImplementation(() => {});
+    vi.stubGlobal("simulatedMachine", { syscalls: kernel });
+    const file = path.join(folder, "run.ts");
+    writeFileSync(file, driver.replace("linux()", "(globalThis as any).simulatedMachine"));
+    try {
+      await import(/* @vite-ignore */ file);
+      expect(log.mock.calls.at(-1)).toEqual([true]);
+      expect(kernel.openFds).toEqual([]);
+    } finally {
+      log.mockRestore();
+      vi.unstubAllGlobals();
+    }
+  });
+});
