@@ -88,24 +88,28 @@ export class Region implements RegionInfo {
   }
 
   write8(offset: number, value: number): void {
+    this.#checkValue(value, 8);
     const area = this.#area(offset, 1);
     if (area !== undefined) area.mmio.write8(offset - area.offset, value);
     else this.#pwrite(offset, 1, (view) => view.setUint8(0, value));
   }
 
   write16(offset: number, value: number): void {
+    this.#checkValue(value, 16);
     const area = this.#area(offset, 2);
     if (area !== undefined) area.mmio.write16(offset - area.offset, value);
     else this.#pwrite(offset, 2, (view) => view.setUint16(0, value, true));
   }
 
   write32(offset: number, value: number): void {
+    this.#checkValue(value, 32);
     const area = this.#area(offset, 4);
     if (area !== undefined) area.mmio.write32(offset - area.offset, value);
     else this.#pwrite(offset, 4, (view) => view.setUint32(0, value, true));
   }
 
   write64(offset: number, value: bigint): void {
+    this.#checkValue(value, 64);
     const area = this.#area(offset, 8);
     if (area !== undefined) area.mmio.write64(offset - area.offset, value);
     else this.#pwrite(offset, 8, (view) => view.setBigUint64(0, value, true));
@@ -141,6 +145,20 @@ export class Region implements RegionInfo {
       throw this.#outOfRange(offset, width);
     if (offset % width !== 0) throw this.#misaligned(offset, width);
     return this.areas.find((area) => offset >= area.offset && offset + width <= area.offset + area.size);
+  }
+
+  /** Negative values pass where they fit: JavaScript's bit operators give them (`1 << 31`, `~mask`). */
+  #checkValue(value: number | bigint, bits: number): void {
+    const integer = typeof value === "bigint" || Number.isInteger(value);
+    if (integer && value >= -(2 ** (bits - 1)) && value < 2 ** bits) return;
+    throw new IospanError(
+      "ERR_IOSPAN_INVALID_ARGUMENT",
+      `${value} is no ${bits}-bit value for ${this.name} of ${this.#device}`,
+      {
+        device: this.#device,
+        hint: `it must be an integer from 0 to 2^${bits}-1`,
+      },
+    );
   }
 
   #checkRange(offset: number, length: number): void {

@@ -46,6 +46,11 @@ export const device: readonly Scenario[] = [
       for (const offset of [bar.size, bar.size - 2, -4, 0.5, Number.NaN]) {
         await refused("ERR_IOSPAN_REGION_RANGE", () => bar.read32(offset));
       }
+      for (const value of [2 ** 32, -(2 ** 31) - 1, 0.5, Number.NaN]) {
+        await refused("ERR_IOSPAN_INVALID_ARGUMENT", () => bar.write32(LIVENESS, value));
+      }
+      bar.write32(LIVENESS, 1 << 31);
+      assert.equal(bar.read32(LIVENESS), 0x7fff_ffff);
       await refused("ERR_IOSPAN_NOT_SUPPORTED", () => first.region("bar5"));
       await refused("ERR_IOSPAN_NOT_SUPPORTED", () => first.region(77));
     }),
