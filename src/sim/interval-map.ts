@@ -12,11 +12,11 @@ export interface Interval<T> {
  */
 export class IntervalMap<T> implements Iterable<Interval<T>> {
   readonly #intervals: Interval<T>[] = [];
-  readonly #advance: (value: T, by: number) => T;
+  readonly #slice: (value: T, from: number, to: number) => T;
 
-  /** @param advance the value of what begins `by` behind the start of a range with this value, for ranges that are cut */
-  constructor(advance: (value: T, by: number) => T) {
-    this.#advance = advance;
+  /** @param slice the value of a part of a range: from `from` to `to`, counted from the start of the range that has `value` */
+  constructor(slice: (value: T, from: number, to: number) => T) {
+    this.#slice = slice;
   }
 
   get size(): number {
@@ -85,9 +85,8 @@ export class IntervalMap<T> implements Iterable<Interval<T>> {
   #cut(interval: Interval<T>, from: number, to: number): Interval<T> {
     if (interval.start >= from && interval.end <= to) return interval;
     const start = Math.max(interval.start, from);
-    const by = start - interval.start;
-    const value = by === 0 ? interval.value : this.#advance(interval.value, by);
-    return { start, end: Math.min(interval.end, to), value };
+    const end = Math.min(interval.end, to);
+    return { start, end, value: this.#slice(interval.value, start - interval.start, end - interval.start) };
   }
 
   #startAt(index: number): number {

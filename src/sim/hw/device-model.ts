@@ -1,5 +1,6 @@
 import type { Clock } from "./clock.js";
 
+/** The widths that buses know, in bytes. */
 export const registerWidths = [1, 2, 4, 8] as const;
 
 /** Bytes of one register access. */

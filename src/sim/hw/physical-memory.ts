@@ -32,9 +32,9 @@ export class PhysicalMemory {
 
   constructor(pageSize: number) {
     this.pageSize = pageSize;
-    this.#ram = new IntervalMap(({ bytes, holders }, by) => ({
-      bytes: bytes.subarray(by),
-      holders: holders.subarray(by / pageSize),
+    this.#ram = new IntervalMap(({ bytes, holders }, from, to) => ({
+      bytes: bytes.subarray(from, to),
+      holders: holders.subarray(from / pageSize, to / pageSize),
     }));
   }
 

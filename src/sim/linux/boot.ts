@@ -39,38 +39,29 @@ export interface Booted {
 
 /** Builds the machine and starts its kernel: devices are on their drivers, one process runs. */
 export function boot(description: MachineDescription): Booted {
-  const { pageSize = DEFAULT_PAGE_SIZE, dmaEntryLimit = DEFAULT_DMA_ENTRIES } = description;
   const profile = profileOf(description.release);
   const clock = new Clock();
   const log = new KernelLog();
-  const physical = new PhysicalMemory(pageSize);
+  const physical = new PhysicalMemory(description.pageSize ?? DEFAULT_PAGE_SIZE);
   const events = new SmmuEvents(log, profile, clock);
   const iommus = description.iommus.map((iommu, index) => new Smmu(iommu, index, { profile, log, events }));
   const { devices, groups } = buildDevices(description, { physical, clock, log, iommus });
   const process = startProcess(description, physical);
-  const type1Parameters = { dmaEntryLimit, allowUnsafeInterrupts: description.allowUnsafeInterrupts ?? false };
-  const platformParameters = { resetRequired: description.resetRequired ?? true };
-  const vfio = new Vfio(
-    { profile, log, physical, process, parameters: type1Parameters },
-    platformParameters,
-    devicePath,
-  );
-  const buses = startBuses(devices, vfio, log);
   const pools = hugePagePools(description);
-  const sys = sysfs({
-    buses,
-    devices,
-    groups,
-    iommus,
-    pools,
-    vfio,
-    showVfioDevices: profile.vfioDeviceClass,
-    type1Parameters,
-    platformParameters,
-  });
-  const proc = procfs(process, profile.release, pageSize);
+  const parameters = moduleParameters(description);
+  const type1Kernel = { profile, log, physical, process, parameters: parameters.type1Parameters };
+  const vfio = new Vfio(type1Kernel, parameters.platformParameters, devicePath);
+  const buses = startBuses(devices, vfio, log);
+  const showVfioDevices = profile.vfioDeviceClass;
+  const sys = sysfs({ buses, devices, groups, iommus, pools, vfio, showVfioDevices, ...parameters });
+  const proc = procfs(process, profile.release, physical.pageSize);
   const files = new FileTree(directory({ sys, proc, dev: deviceNodes(vfio) }));
   return { profile, clock, log, physical, process, memory: new MemoryCalls(physical, pools), files, vfio, devices };
+}
+
+function moduleParameters(description: MachineDescription) {
+  const { dmaEntryLimit = DEFAULT_DMA_ENTRIES, allowUnsafeInterrupts = false, resetRequired = true } = description;
+  return { type1Parameters: { dmaEntryLimit, allowUnsafeInterrupts }, platformParameters: { resetRequired } };
 }
 
 function startProcess(description: MachineDescription, physical: PhysicalMemory): Process {

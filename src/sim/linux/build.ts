@@ -20,6 +20,7 @@ export interface Board {
   readonly iommus: readonly Iommu[];
 }
 
+/** The devices of a machine, and their groups by number. */
 export interface BuiltDevices {
   readonly devices: readonly KernelDevice[];
   readonly groups: ReadonlyMap<number, IommuGroup>;

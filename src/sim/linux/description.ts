@@ -1,6 +1,8 @@
 import type { DeviceKind } from "../hw/device-model.js";
 
+/** Why addresses are reserved, in sysfs's words. */
 export const reservedTypes = ["direct", "direct-relaxable", "reserved", "msi"] as const;
+/** One of {@link reservedTypes}. */
 export type ReservedType = (typeof reservedTypes)[number];
 
 /** Addresses that an IOMMU or a device keeps for itself (`/sys/kernel/iommu_groups/N/reserved_regions`). */
@@ -77,8 +79,10 @@ export interface PlatformDescription extends CommonDescription {
   readonly resetHandler?: boolean;
 }
 
+/** A device to be built into the machine. */
 export type DeviceDescription = PciDescription | PlatformDescription;
 
+/** The capabilities that make a difference here. */
 export const capabilities = ["CAP_IPC_LOCK"] as const;
 
 /** Capabilities of the simulated process. It is root in every other respect. */

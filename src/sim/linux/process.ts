@@ -4,6 +4,7 @@ import { FdTable } from "./files/fd-table.js";
 import { AddressSpace } from "./mm/address-space.js";
 import { Views } from "./mm/views.js";
 
+/** What the process may. */
 export interface ProcessLimits {
   /** RLIMIT_MEMLOCK, bytes. */
   readonly memlock: number;

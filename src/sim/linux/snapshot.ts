@@ -28,6 +28,7 @@ export interface Type1Snapshot {
   readonly lockedPages: number;
 }
 
+/** One IOMMU domain of a container. */
 export interface DomainSnapshot {
   /** The IOMMU it is a domain of. */
   readonly iommu: string;

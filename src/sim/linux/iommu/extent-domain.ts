@@ -18,6 +18,7 @@ export interface Geometry {
 
 /** Why an access does not go through, as SMMUv3 names it. */
 export const faults = { F_TRANSLATION: 0x10, F_ADDR_SIZE: 0x11, F_PERMISSION: 0x13 } as const;
+/** A name in {@link faults}. */
 export type FaultName = keyof typeof faults;
 
 /** An {@link IommuDomain} as a table of ranges, with the rules of io-pgtable-arm.c and none of its memory. */
@@ -27,9 +28,9 @@ export class ExtentDomain implements IommuDomain {
   readonly aperture: { readonly start: number; readonly end: number };
   readonly enforcesCoherency = false;
   readonly #geometry: Geometry;
-  readonly #table = new IntervalMap<Target>((target, by) => ({
+  readonly #table = new IntervalMap<Target>((target, from) => ({
     ...target,
-    physicalAddress: target.physicalAddress + by,
+    physicalAddress: target.physicalAddress + from,
   }));
 
   constructor(iommu: Iommu, geometry: Geometry) {

@@ -8,6 +8,8 @@ import type { Extent, MemoryObject } from "./memory-object.js";
 export interface MappedRegisters {
   /** Where they are in the physical address space. */
   readonly physicalAddress: number;
+  /** Whether the device answers; if not, a page fault there cannot be resolved. */
+  readonly accessible: boolean;
   /** @throws Error where the processor would fault. */
   read(offset: number, into: Uint8Array): void;
   write(offset: number, from: Uint8Array): void;
@@ -40,7 +42,7 @@ const BOTTOM = 0x1_0000;
 /** A process's virtual addresses. */
 export class AddressSpace {
   readonly #physical: PhysicalMemory;
-  readonly #mappings = new IntervalMap<Mapping>((mapping, by) => ({ ...mapping, offset: mapping.offset + by }));
+  readonly #mappings = new IntervalMap<Mapping>((mapping, from) => ({ ...mapping, offset: mapping.offset + from }));
 
   constructor(physical: PhysicalMemory) {
     this.#physical = physical;
@@ -143,6 +145,7 @@ function* touchMapping({ start, end, value }: Interval<Mapping>, from: number, t
   const { backing, offset } = value;
   const first = offset + from - start;
   if ("registers" in backing) {
+    if (!backing.registers.accessible) refuse("EFAULT");
     yield { address: backing.registers.physicalAddress + first, length: to - from, isRam: false };
     return;
   }

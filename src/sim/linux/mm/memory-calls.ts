@@ -15,7 +15,7 @@ import type { PhysicalMemory } from "../../hw/physical-memory.js";
 import { MemFd } from "../files/plain-files.js";
 import type { Process } from "../process.js";
 import { refuse } from "../refusal.js";
-import type { Backing } from "./address-space.js";
+import type { Backing, Mapping } from "./address-space.js";
 import type { HugePagePool } from "./huge-pages.js";
 import { MemoryObject } from "./memory-object.js";
 
@@ -89,7 +89,7 @@ export class MemoryCalls {
     return this.#pools.find((pool) => pool.pageSize === pageSize) ?? refuse("EINVAL");
   }
 
-  #replace(process: Process, start: number, length: number, mapping: Parameters<Process["memory"]["add"]>[2]): void {
+  #replace(process: Process, start: number, length: number, mapping: Mapping): void {
     const end = start + length;
     const vacated = process.views.vacate(start, end);
     process.memory.remove(start, end);

@@ -22,7 +22,7 @@ export class MemoryObject {
   readonly isFile: boolean;
   readonly #physical: PhysicalMemory;
   readonly #pool: HugePagePool | undefined;
-  readonly #pages = new IntervalMap<number>((address, by) => address + by);
+  readonly #pages = new IntervalMap<number>((address, from) => address + from);
   /** The virtual address of the first byte modulo 2 MiB. */
   #phase = 0;
   #fileOpen = true;
@@ -109,6 +109,7 @@ export class MemoryObject {
 
   #drop(from: number, to: number): void {
     for (const { start, end, value } of this.#pages.remove(from, to)) this.#physical.release(value, end - start);
+    // On Linux a huge page that is pinned returns to its pool when it is unpinned; here with its mapping.
     const returned = Math.min(this.#reserved, to - from);
     if (this.#pool === undefined || returned === 0) return;
     this.#pool.give(returned);

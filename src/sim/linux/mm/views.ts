@@ -33,11 +33,12 @@ interface Vacated extends Shown {
  * move out of the buffer, if somebody still holds them:
  *  - what replaces them moves in, so that the view shows the new mapping, as it would on Linux;
  *  - after munmap the buffer is detached: an access fails, where on Linux it would end the process.
+ * What a view cannot show is protection: JavaScript can write to a mapping without PROT_WRITE.
  */
 export class Views {
   readonly #space: AddressSpace;
   readonly #physical: PhysicalMemory;
-  readonly #shown = new IntervalMap<Shown>(({ buffer, offset }, by) => ({ buffer, offset: offset + by }));
+  readonly #shown = new IntervalMap<Shown>(({ buffer, offset }, from) => ({ buffer, offset: offset + from }));
   readonly #registers = new WeakMap<ArrayBuffer, ShownRegisters>();
 
   constructor(space: AddressSpace, physical: PhysicalMemory) {

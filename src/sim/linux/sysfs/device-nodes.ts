@@ -10,17 +10,20 @@ import { attribute, directory, type Entries, line, link, type Node, relative, tr
 export function deviceNode(device: KernelDevice, vfio: Vfio, showVfio: boolean, children: Entries): Node {
   const path = devicePath(device);
   const to = (target: string) => link(relative(path, target));
-  return directory(() => ({
+  const fixed = {
     ...children,
     ...(device.description.bus === "pci" ? pciEntries(device) : platformEntries(device.description, to)),
     subsystem: to(`/sys/bus/${device.bus}`),
-    driver: device.driver && to(`/sys/bus/${device.bus}/drivers/${device.driver.name}`),
     driver_override: attribute(
       () => device.driverOverride ?? "(null)",
       (text) => setOverride(device, text),
     ),
     iommu_group: device.group && to(`/sys/kernel/iommu_groups/${device.group.id}`),
     iommu: device.iommu && to(iommuPath(device.iommu)),
+  };
+  return directory(() => ({
+    ...fixed,
+    driver: device.driver && to(`/sys/bus/${device.bus}/drivers/${device.driver.name}`),
     "vfio-dev": showVfio ? vfioEntries(device, vfio) : undefined,
   }));
 }

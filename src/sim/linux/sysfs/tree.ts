@@ -15,10 +15,12 @@ export type Node =
     }
   | { readonly kind: "device"; readonly open: () => OpenFile };
 
+/** A directory; given as a function it is read anew each time. */
 export function directory(entries: Entries | (() => Entries)): Node {
   return { kind: "directory", entries: typeof entries === "function" ? entries : () => entries };
 }
 
+/** A symbolic link with this text. */
 export function link(target: string): Node {
   return { kind: "link", target };
 }

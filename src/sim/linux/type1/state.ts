@@ -64,6 +64,7 @@ export interface Type1State {
   vaddrInvalid: number;
 }
 
+/** A backend without groups (vfio_iommu_type1_open). */
 export function newType1(kernel: Type1Kernel, v2: boolean): Type1State {
   return {
     kernel,

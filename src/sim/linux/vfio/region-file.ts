@@ -43,6 +43,9 @@ export function mapFrame(
   return {
     registers: {
       physicalAddress: frame.physicalAddress + at,
+      get accessible() {
+        return isEnabled();
+      },
       read(within, into) {
         check();
         device.readRegisters(frame, at + within, into);

@@ -9,8 +9,8 @@ const { DATA_NONE, DATA_BOOL, DATA_EVENTFD, ACTION_MASK, ACTION_UNMASK, ACTION_T
 const DATA_TYPES = DATA_NONE | DATA_BOOL | DATA_EVENTFD;
 const ACTIONS = ACTION_MASK | ACTION_UNMASK | ACTION_TRIGGER;
 
-export const irqActions = ["mask", "unmask", "trigger"] as const;
-export type IrqAction = (typeof irqActions)[number];
+/** What a SET_IRQS does to interrupts. */
+export type IrqAction = "mask" | "unmask" | "trigger";
 
 /** The data behind a SET_IRQS, one element for each interrupt. */
 export type IrqData =

@@ -18,6 +18,7 @@ export class VfioContainer {
   /** Most recently added first. */
   readonly #groups: IommuGroup[] = [];
   #backend: Type1 | undefined;
+  #isOpen = true;
 
   constructor(kernel: Type1Kernel) {
     this.#kernel = kernel;
@@ -25,6 +26,16 @@ export class VfioContainer {
 
   get groups(): readonly IommuGroup[] {
     return this.#groups;
+  }
+
+  /** Whether anything can still be done with it. */
+  get isAlive(): boolean {
+    return this.#isOpen || this.#groups.length > 0;
+  }
+
+  /** Its file is released. */
+  closed(): void {
+    this.#isOpen = false;
   }
 
   get backend(): Type1 | undefined {
@@ -102,12 +113,10 @@ function isBackendType(type: number): boolean {
 export class ContainerFile extends OpenFile {
   readonly path = "/dev/vfio/vfio";
   readonly container: VfioContainer;
-  readonly #released: (container: VfioContainer) => void;
 
-  constructor(container: VfioContainer, released: (container: VfioContainer) => void) {
+  constructor(container: VfioContainer) {
     super();
     this.container = container;
-    this.#released = released;
   }
 
   override ioctl(request: number, argument: IoctlArgument): number {
@@ -115,6 +124,6 @@ export class ContainerFile extends OpenFile {
   }
 
   protected release(): void {
-    this.#released(this.container);
+    this.container.closed();
   }
 }

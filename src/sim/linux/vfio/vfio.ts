@@ -22,7 +22,6 @@ export class Vfio {
   readonly #sysfsPath: (device: KernelDevice) => string;
   readonly #groups = new Map<number, VfioGroup>();
   readonly #containers = new Set<VfioContainer>();
-  readonly #openContainers = new Set<VfioContainer>();
 
   constructor(kernel: Type1Kernel, platform: PlatformParameters, sysfsPath: (device: KernelDevice) => string) {
     this.#kernel = kernel;
@@ -37,10 +36,7 @@ export class Vfio {
 
   /** Containers that are open or have a group, in the order they were made. */
   get containers(): readonly VfioContainer[] {
-    for (const container of this.#containers) {
-      if (container.groups.length === 0 && !this.#openContainers.has(container)) this.#containers.delete(container);
-    }
-    return [...this.#containers];
+    return [...this.#containers].filter(({ isAlive }) => isAlive);
   }
 
   group(id: number): VfioGroup | undefined {
@@ -53,10 +49,10 @@ export class Vfio {
   }
 
   openContainer(): ContainerFile {
+    for (const container of this.#containers) if (!container.isAlive) this.#containers.delete(container);
     const container = new VfioContainer(this.#kernel);
     this.#containers.add(container);
-    this.#openContainers.add(container);
-    return new ContainerFile(container, (released) => this.#openContainers.delete(released));
+    return new ContainerFile(container);
   }
 
   /** vfio-pci and vfio-platform. They take no device unasked: `driver_override` names them. */
