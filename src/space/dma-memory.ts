@@ -167,7 +167,7 @@ function place(syscalls: Syscalls, size: number, options: DmaMemoryOptions): Pla
       if (!(error instanceof IospanError)) throw error;
     }
   }
-  return placeOrdinary(syscalls, size, backing, Math.max(alignment, wantsHuge ? 2 * MIB : 0));
+  return placeOrdinary(syscalls, size, backing, { alignment: Math.max(alignment, wantsHuge ? 2 * MIB : 0), wantsHuge });
 }
 
 function placeHuge(syscalls: Syscalls, size: number, pageSize: number, backing: Backing): Placement {
@@ -182,12 +182,17 @@ function placeHuge(syscalls: Syscalls, size: number, pageSize: number, backing: 
   }
 }
 
-function placeOrdinary(syscalls: Syscalls, size: number, backing: Backing, alignment: number): Placement {
+function placeOrdinary(
+  syscalls: Syscalls,
+  size: number,
+  backing: Backing,
+  { alignment, wantsHuge }: { readonly alignment: number; readonly wantsHuge: boolean },
+): Placement {
   const { pageSize } = syscalls;
   const length = roundUp(size, pageSize);
   try {
     const mapped = mapBacking(syscalls, length, backing, { map: 0, memfd: 0 }, alignment);
-    if (alignment >= 2 * MIB) adviseHugePages(syscalls, mapped.memory);
+    if (wantsHuge) adviseHugePages(syscalls, mapped.memory);
     return { ...mapped, pageSize };
   } catch (error) {
     throw noMemory(error, length, pageSize);

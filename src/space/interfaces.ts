@@ -49,7 +49,7 @@ export class Interfaces {
 
   /**
    * Brings a device in, with every mapping that is not limited to others, opens it and lets it master the bus.
-   * `adopt` is told the new limits just before the device can do anything; what it throws undoes everything.
+   * `adopt` is told the new limits last, when nothing can fail any more; should it throw, everything is undone.
    */
   async attach(device: MachineDevice, records: readonly MappingRecord[], adopt: (limits: SpaceLimits) => void) {
     const rollback = new Rollback();

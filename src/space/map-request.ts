@@ -59,7 +59,11 @@ export function wantedAccess(options: MapOptions): MappingRecord["access"] {
     });
   }
   for (const [, each] of entries) checkAccess(each);
-  return new Map(entries.map(([name, each]) => [kernelName(name), each]));
+  const byName = new Map(entries.map(([name, each]) => [kernelName(name), each]));
+  if (byName.size === entries.length) return byName;
+  throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", "an interface is named twice", {
+    hint: "name every device once",
+  });
 }
 
 function isList(interfaces: readonly string[] | Readonly<Record<string, Access>>): interfaces is readonly string[] {

@@ -95,8 +95,14 @@ export class Mappings implements MappingOwner {
 
   /** Takes over limits that every mapping is known to keep to. */
   adopt(limits: SpaceLimits): void {
+    const before = this.#allocator.pageSize;
     this.#allocator.setPageSize(limits.granule);
-    this.#allocator.setRanges(limits.iovaRanges.ranges);
+    try {
+      this.#allocator.setRanges(limits.iovaRanges.ranges);
+    } catch (error) {
+      this.#allocator.setPageSize(before);
+      throw error;
+    }
   }
 
   /** Remembers a failure that left IOMMUs disagreeing. @returns the error it was given. */

@@ -1,8 +1,9 @@
 import * as fs from "node:fs";
 import koffi from "koffi";
-import { errnoName } from "../abi/errno.js";
+import { errno, errnoName } from "../abi/errno.js";
 import type { Ioctl } from "../abi/ioctl.js";
 import { IospanError } from "../errors.js";
+import { CallQueue } from "./call-queue.js";
 import {
   type Fd,
   type IoctlArgument,
@@ -71,6 +72,8 @@ export function linuxSyscalls(): Syscalls {
 class LinuxSyscalls implements Syscalls {
   readonly pageSize: number;
   readonly #libc: Libc;
+  // koffi refuses calls beyond 256 under way; its threads are as many as the processor's.
+  readonly #calls = new CallQueue(128);
 
   constructor(libc: Libc) {
     this.#libc = libc;
@@ -78,17 +81,17 @@ class LinuxSyscalls implements Syscalls {
   }
 
   open(path: string, flags: number): Fd {
-    return withFsErrors(path, () => fs.openSync(path, flags)) as Fd;
+    return withFsErrors("openat", path, () => fs.openSync(path, flags)) as Fd;
   }
 
   openAsync(path: string, flags: number): Promise<Fd> {
     return new Promise((resolve, reject) => {
-      fs.open(path, flags, (error, fd) => (error ? reject(fromFsError(error, path)) : resolve(fd as Fd)));
+      fs.open(path, flags, (error, fd) => (error ? reject(fromFsError(error, "openat", path)) : resolve(fd as Fd)));
     });
   }
 
   close(fd: Fd): void {
-    withFsErrors(undefined, () => fs.closeSync(fd));
+    withFsErrors("close", undefined, () => fs.closeSync(fd));
   }
 
   ioctl(fd: Fd, call: Ioctl, argument: IoctlArgument): number {
@@ -97,6 +100,10 @@ class LinuxSyscalls implements Syscalls {
   }
 
   ioctlAsync(fd: Fd, call: Ioctl, argument: IoctlArgument): Promise<number> {
+    return this.#calls.run(() => this.#ioctlAsync(fd, call, argument));
+  }
+
+  #ioctlAsync(fd: Fd, call: Ioctl, argument: IoctlArgument): Promise<number> {
     return new Promise((resolve, reject) => {
       const done: Callback = (error, result) => {
         // koffi keeps the errno of an asynchronous call for its callback.
@@ -113,12 +120,14 @@ class LinuxSyscalls implements Syscalls {
   }
 
   pread(fd: Fd, into: Uint8Array, offset: bigint): number {
-    return withFsErrors(undefined, () => fs.readSync(fd, into, 0, into.length, offset));
+    checkOffset("pread64", offset);
+    return withFsErrors("pread64", undefined, () => fs.readSync(fd, into, 0, into.length, offset));
   }
 
   pwrite(fd: Fd, from: Uint8Array, offset: bigint): number {
     // Node's writeSync takes no bigint position; 2^53 covers VFIO's region offsets (index << 40).
-    return withFsErrors(undefined, () => fs.writeSync(fd, from, 0, from.length, Number(offset)));
+    checkOffset("pwrite64", offset);
+    return withFsErrors("pwrite64", undefined, () => fs.writeSync(fd, from, 0, from.length, Number(offset)));
   }
 
   mmap(request: MmapRequest): bigint {
@@ -145,7 +154,7 @@ class LinuxSyscalls implements Syscalls {
   memfd(name: string, flags: number, length: number): Fd {
     const fd = checked("memfd_create", this.#libc.memfdCreate(name, flags)) as Fd;
     try {
-      withFsErrors(name, () => fs.ftruncateSync(fd, length));
+      withFsErrors("ftruncate", name, () => fs.ftruncateSync(fd, length));
       return fd;
     } catch (error) {
       this.close(fd);
@@ -163,13 +172,13 @@ class LinuxSyscalls implements Syscalls {
       fs.readSync(fd, counter);
     } catch (error) {
       if (isFsError(error) && error.code === "EAGAIN") return 0;
-      throw fromFsError(error, undefined);
+      throw fromFsError(error, "read", undefined);
     }
     return Number(counter[0]);
   }
 
   writeEventfd(fd: Fd, count: number): void {
-    withFsErrors(undefined, () => fs.writeSync(fd, BigUint64Array.of(BigInt(count))));
+    withFsErrors("write", undefined, () => fs.writeSync(fd, BigUint64Array.of(BigInt(count))));
   }
 
   watch(fd: Fd, onReadable: () => void): () => void {
@@ -182,29 +191,29 @@ class LinuxSyscalls implements Syscalls {
   }
 
   readFile(path: string): string {
-    return withFsErrors(path, () => fs.readFileSync(path, "utf8"));
+    return withFsErrors("read-file", path, () => fs.readFileSync(path, "utf8"));
   }
 
   readBytes(path: string): Uint8Array {
-    return withFsErrors(path, () => fs.readFileSync(path));
+    return withFsErrors("read-file", path, () => fs.readFileSync(path));
   }
 
   writeFile(path: string, text: string): void {
     // Some of sysfs's files may only be written, whoever asks; and none is to be made by writing to it.
     const fd = this.open(path, fs.constants.O_WRONLY);
     try {
-      withFsErrors(path, () => fs.writeSync(fd, text));
+      withFsErrors("write-file", path, () => fs.writeSync(fd, text));
     } finally {
       fs.closeSync(fd);
     }
   }
 
   readDirectory(path: string): readonly string[] {
-    return withFsErrors(path, () => fs.readdirSync(path)).sort();
+    return withFsErrors("read-directory", path, () => fs.readdirSync(path)).sort();
   }
 
   readLink(path: string): string {
-    return withFsErrors(path, () => fs.readlinkSync(path));
+    return withFsErrors("readlinkat", path, () => fs.readlinkSync(path));
   }
 
   memlockLimit(): ResourceLimit {
@@ -221,15 +230,20 @@ function checked(syscall: string, result: number): number {
 }
 
 function failure(syscall: string): SyscallError {
-  const errno = koffi.errno();
-  return new SyscallError(syscall, errno, errnoName(errno));
+  const code = koffi.errno();
+  return new SyscallError(syscall, code, errnoName(code));
 }
 
-function withFsErrors<T>(path: string | undefined, call: () => T): T {
+/** Node takes a negative position for "where the file stands". */
+function checkOffset(syscall: string, offset: bigint): void {
+  if (offset < 0n) throw new SyscallError(syscall, errno.EINVAL, "EINVAL");
+}
+
+function withFsErrors<T>(syscall: string, path: string | undefined, call: () => T): T {
   try {
     return call();
   } catch (error) {
-    throw fromFsError(error, path);
+    throw fromFsError(error, syscall, path);
   }
 }
 
@@ -237,9 +251,8 @@ function isFsError(error: unknown): error is NodeJS.ErrnoException {
   return error instanceof Error && "errno" in error;
 }
 
-/** libuv reports errno negated. */
-function fromFsError(error: unknown, path: string | undefined): unknown {
+/** libuv reports errno negated, and calls by names of its own. */
+function fromFsError(error: unknown, syscall: string, path: string | undefined): unknown {
   if (!isFsError(error) || error.errno === undefined) return error;
-  const errno = -error.errno;
-  return new SyscallError(error.syscall ?? "syscall", errno, errnoName(errno), path);
+  return new SyscallError(syscall, -error.errno, errnoName(-error.errno), path);
 }

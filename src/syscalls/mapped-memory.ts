@@ -75,7 +75,7 @@ export class MappedMemory implements Disposable {
       if (ours.length > length) syscalls.munmap(address + BigInt(length), ours.length - length);
       return new MappedMemory(syscalls, address, length);
     } catch (error) {
-      syscalls.munmap(ours.start, ours.length);
+      quietly(() => syscalls.munmap(ours.start, ours.length));
       throw error;
     }
   }
@@ -118,6 +118,15 @@ export class MappedMemory implements Disposable {
 
   [Symbol.dispose](): void {
     this.release();
+  }
+}
+
+/** For a way out that must not hide why it is taken. */
+function quietly(step: () => void): void {
+  try {
+    step();
+  } catch {
+    // The addresses stay taken; what they were taken for has failed, and that is told.
   }
 }
 

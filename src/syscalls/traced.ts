@@ -16,11 +16,12 @@ export function traced(inner: Syscalls, log: (line: string) => void): Syscalls {
     const argument = argumentText(call);
     const answered = (result: unknown): void => {
       const after = argumentText(call);
-      log(`${before}${closing(argument, after)} = ${resultText(result)}`);
+      log(`${before}${closing(before, argument, after)} = ${resultText(result)}`);
       follow(call, result, names);
     };
     const refused = (error: unknown): void => {
-      log(`${before}${closing(argument, argument)} = ${errorText(error)}`);
+      log(`${before}${closing(before, argument, argument)} = ${errorText(error)}`);
+      forgetClosed(call, names);
     };
     return observed(proceed, answered, refused);
   });
@@ -55,9 +56,10 @@ function fdText(fd: Fd, names: ReadonlyMap<Fd, string>): string {
   return name === undefined ? String(fd) : `${fd}<${name}>`;
 }
 
-function closing(before: string, after: string): string {
+function closing(call: string, before: string, after: string): string {
   if (before === "") return ")";
-  return before === after ? `, ${before})` : `, ${before} => ${after})`;
+  const comma = call.endsWith("(") ? "" : ", ";
+  return before === after ? `${comma}${before})` : `${comma}${before} => ${after})`;
 }
 
 function argumentText({ argument, ioctl, length }: Call): string {
@@ -98,9 +100,14 @@ function errorText(error: unknown): string {
 
 /** Remembers what a descriptor stands for, to show it with later calls. */
 function follow(call: Call, result: unknown, names: Map<Fd, string>): void {
-  if (call.name === "close" && call.fd !== undefined) names.delete(call.fd);
+  forgetClosed(call, names);
   if (typeof result !== "number") return;
   if (call.name === "openat" && call.path !== undefined) names.set(result as Fd, call.path);
   if (call.name === "eventfd2") names.set(result as Fd, "eventfd");
   if (call.ioctl?.name === "VFIO_GROUP_GET_DEVICE_FD") names.set(result as Fd, argumentText(call).replaceAll('"', ""));
+}
+
+/** Whatever close answers, the descriptor is gone. */
+function forgetClosed(call: Call, names: Map<Fd, string>): void {
+  if (call.name === "close" && call.fd !== undefined) names.delete(call.fd);
 }

@@ -123,7 +123,7 @@ export class Container implements Disposable {
     try {
       if (this.#groups.size === 0) this.#setIommu(fd, group);
     } catch (error) {
-      group.unsetContainer();
+      unsetQuietly(group);
       throw error;
     }
     this.#groups.add(group);
@@ -269,6 +269,15 @@ export class Container implements Disposable {
   }
 }
 
+/** The reason is the error before; a group that stays is taken out when its file is closed. */
+function unsetQuietly(group: Group): void {
+  try {
+    group.unsetContainer();
+  } catch {
+    // Nothing to add: see above.
+  }
+}
+
 /** A page of IOVA ranges is some 250 of them; no real machine has more, and a wrong answer must not fill the memory. */
 const MOST_INFO_BYTES = 2 ** 20;
 
@@ -298,12 +307,10 @@ function unmappedSize(bytes: Uint8Array, asked: number): number {
   return Number(size);
 }
 
+/** Aligned to more than any IOMMU's smallest page, lest the kernel refuses to look any further for that. */
 function inaccessiblePage(syscalls: Syscalls): MappedMemory {
-  return MappedMemory.map(syscalls, {
-    length: syscalls.pageSize,
-    prot: PROT_NONE,
-    flags: MAP_PRIVATE | MAP_ANONYMOUS,
-  });
+  const request = { length: syscalls.pageSize, prot: PROT_NONE, flags: MAP_PRIVATE | MAP_ANONYMOUS };
+  return MappedMemory.mapAligned(syscalls, request, 2 ** 21);
 }
 
 /** What a probing MAP_DMA was refused with says whether the range was free. */

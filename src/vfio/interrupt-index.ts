@@ -1,4 +1,5 @@
 import type { Decoded } from "../abi/codec.js";
+import { errno } from "../abi/errno.js";
 import {
   irqInfo,
   irqSet,
@@ -7,7 +8,7 @@ import {
   VFIO_IRQ_INFO,
   VFIO_IRQ_SET,
 } from "../abi/vfio-irq.js";
-import type { Fd, Syscalls } from "../syscalls/syscalls.js";
+import { type Fd, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
 
 /** No eventfd: the vector stays enabled, but tells nobody. */
 const NOBODY = -1;
@@ -71,18 +72,18 @@ export class InterruptIndex {
 
   #canSetAlone(vector: number): boolean {
     const resizable = (this.info.flags & VFIO_IRQ_INFO.NORESIZE) === 0;
-    return this.#armed.size === 0 || vector < this.#enabled || resizable;
+    return this.#enabled === 0 || vector < this.#enabled || resizable;
   }
 
   #regrow(vector: number, eventfd: Fd): void {
     const before = this.#eventfds(this.#enabled);
-    const after = this.#eventfds(vector + 1);
+    const after = this.#eventfds(Math.max(this.#enabled, vector + 1));
     after[vector] = eventfd;
     this.#switchOff();
     try {
       this.#set(0, after);
     } catch (error) {
-      this.#set(0, before);
+      if (before.some((armed) => armed !== NOBODY)) this.#set(0, before);
       this.#enabled = before.length;
       throw error;
     }
@@ -93,8 +94,8 @@ export class InterruptIndex {
   }
 
   #switchOff(): void {
-    this.#enabled = 0;
     this.#setIrqs(VFIO_IRQ_SET.DATA_NONE | VFIO_IRQ_SET.ACTION_TRIGGER, 0, 0);
+    this.#enabled = 0;
   }
 
   #set(start: number, eventfds: readonly number[]): void {
@@ -104,6 +105,9 @@ export class InterruptIndex {
 
   #setIrqs(flags: number, start: number, count: number, data?: Uint8Array): void {
     const bytes = irqSet.encode({ flags, index: this.info.index, start, count }, data);
-    this.#syscalls.ioctl(this.#fd, VFIO_DEVICE_SET_IRQS, bytes);
+    const { name } = VFIO_DEVICE_SET_IRQS;
+    const available = this.#syscalls.ioctl(this.#fd, VFIO_DEVICE_SET_IRQS, bytes);
+    // A positive answer is a refusal too: so many vectors could be had, and none was enabled (vfio_msi_enable).
+    if (available > 0) throw new SyscallError(name, errno.ENOSPC, "ENOSPC", `only ${available} vectors are to be had`);
   }
 }

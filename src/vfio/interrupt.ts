@@ -30,7 +30,8 @@ interface Waiter {
 
 /**
  * An interrupt on an eventfd, as a loop: `for await (const { count } of device.interrupt("msi", 0))`. It is armed from the
- * moment it is asked for, so none is missed between starting a job and waiting for it. Leaving the loop disarms it.
+ * moment it is asked for, so none is missed between starting a job and waiting for it. Leaving the loop disarms it, and so
+ * does the end of a `using` block, which also covers a loop that ends with an error of {@link next}.
  *
  * A level-triggered line (INTx, most platform interrupts) is masked by the kernel when it fires and opened again when the
  * loop asks for the next one: quiet the device in the loop's body.
@@ -89,11 +90,14 @@ export class Interrupt implements AsyncIterableIterator<InterruptEvent, undefine
     this.#closed = true;
     this.#signal?.removeEventListener("abort", this.#aborted);
     for (const waiter of this.#waiters.splice(0)) waiter.resolve({ done: true, value: undefined });
-    this.#unwatch();
     try {
-      this.#line.disarm();
+      this.#unwatch();
     } finally {
-      this.#syscalls.close(this.#eventfd);
+      try {
+        this.#line.disarm();
+      } finally {
+        this.#syscalls.close(this.#eventfd);
+      }
     }
   }
 
@@ -125,12 +129,21 @@ export class Interrupt implements AsyncIterableIterator<InterruptEvent, undefine
 
   readonly #aborted = (): void => {
     for (const waiter of this.#waiters.splice(0)) waiter.reject(this.#signal?.reason);
-    this.close();
+    this.#closeQuietly();
   };
 
   #abort(): Promise<never> {
-    this.close();
+    this.#closeQuietly();
     return Promise.reject(this.#signal?.reason);
+  }
+
+  /** Who aborts is told so, and nothing else; what an event's listener throws would end the process. */
+  #closeQuietly(): void {
+    try {
+      this.close();
+    } catch {
+      // The eventfd is closed all the same, and the line ends with the device.
+    }
   }
 
   #take(): InterruptEvent {
@@ -141,9 +154,9 @@ export class Interrupt implements AsyncIterableIterator<InterruptEvent, undefine
 
   #unmask(reject: (reason: unknown) => void): void {
     if (!this.#masked) return;
-    this.#masked = false;
     try {
       this.#line.unmask();
+      this.#masked = false;
     } catch (error) {
       this.#waiters.pop();
       reject(error);

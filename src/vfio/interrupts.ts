@@ -127,8 +127,11 @@ export class Interrupts {
       const interrupt: Interrupt = Interrupt.listen(this.#syscalls, line, eventfd, signal);
       return interrupt;
     } catch (error) {
-      if (armed) index.disarm(vector);
-      this.#syscalls.close(eventfd);
+      try {
+        if (armed) index.disarm(vector);
+      } finally {
+        this.#syscalls.close(eventfd);
+      }
       throw armRefused(error, label, this.#device);
     }
   }

@@ -1,8 +1,8 @@
 import { IospanError } from "../errors.js";
 import { hex } from "../iova.js";
-import { MappedMemory } from "../syscalls/mapped-memory.js";
 import { MAP_SHARED, PROT_READ, PROT_WRITE } from "../syscalls/mmap-flags.js";
-import { type Fd, factsOf, type Mmio, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
+import { type Fd, factsOf, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
+import { type MappedArea, mapAreas, releaseAreas } from "./mapped-areas.js";
 
 /** A part of a region that may be mapped into the process; bytes from the region's start. */
 export interface MmapArea {
@@ -26,11 +26,6 @@ export interface RegionInfo {
 }
 
 type Width = 1 | 2 | 4 | 8;
-
-interface MappedArea extends MmapArea {
-  readonly memory: MappedMemory;
-  readonly mmio: Mmio;
-}
 
 /**
  * A device's region: a BAR, its configuration space, a register frame. Where the kernel allows it the registers are
@@ -68,49 +63,45 @@ export class Region implements RegionInfo {
   }
 
   read8(offset: number): number {
-    const area = this.#area(offset, 1);
+    const area = this.#readableArea(offset, 1);
     return area === undefined ? this.#pread(offset, 1).getUint8(0) : area.mmio.read8(offset - area.offset);
   }
 
   read16(offset: number): number {
-    const area = this.#area(offset, 2);
+    const area = this.#readableArea(offset, 2);
     return area === undefined ? this.#pread(offset, 2).getUint16(0, true) : area.mmio.read16(offset - area.offset);
   }
 
   read32(offset: number): number {
-    const area = this.#area(offset, 4);
+    const area = this.#readableArea(offset, 4);
     return area === undefined ? this.#pread(offset, 4).getUint32(0, true) : area.mmio.read32(offset - area.offset);
   }
 
   read64(offset: number): bigint {
-    const area = this.#area(offset, 8);
+    const area = this.#readableArea(offset, 8);
     return area === undefined ? this.#pread(offset, 8).getBigUint64(0, true) : area.mmio.read64(offset - area.offset);
   }
 
   write8(offset: number, value: number): void {
-    this.#checkValue(value, 8);
-    const area = this.#area(offset, 1);
+    const area = this.#writableArea(offset, 1, value);
     if (area !== undefined) area.mmio.write8(offset - area.offset, value);
     else this.#pwrite(offset, 1, (view) => view.setUint8(0, value));
   }
 
   write16(offset: number, value: number): void {
-    this.#checkValue(value, 16);
-    const area = this.#area(offset, 2);
+    const area = this.#writableArea(offset, 2, value);
     if (area !== undefined) area.mmio.write16(offset - area.offset, value);
     else this.#pwrite(offset, 2, (view) => view.setUint16(0, value, true));
   }
 
   write32(offset: number, value: number): void {
-    this.#checkValue(value, 32);
-    const area = this.#area(offset, 4);
+    const area = this.#writableArea(offset, 4, value);
     if (area !== undefined) area.mmio.write32(offset - area.offset, value);
     else this.#pwrite(offset, 4, (view) => view.setUint32(0, value, true));
   }
 
   write64(offset: number, value: bigint): void {
-    this.#checkValue(value, 64);
-    const area = this.#area(offset, 8);
+    const area = this.#writableArea(offset, 8, value);
     if (area !== undefined) area.mmio.write64(offset - area.offset, value);
     else this.#pwrite(offset, 8, (view) => view.setBigUint64(0, value, true));
   }
@@ -126,37 +117,43 @@ export class Region implements RegionInfo {
     return bytes;
   }
 
-  /** Maps what may be mapped now rather than at the first access. @internal */
-  get areas(): readonly MappedArea[] {
-    this.#mapped ??= this.#map();
-    return this.#mapped;
-  }
-
   /** @internal The device's part: takes the registers away from everybody who still holds the region. */
   close(): void {
     this.#fd = undefined;
     const mapped = this.#mapped ?? [];
     this.#mapped = undefined;
-    releaseAll(mapped.map((area) => area.memory));
+    releaseAreas(mapped);
+  }
+
+  #readableArea(offset: number, width: Width): MappedArea | undefined {
+    if (!this.readable) throw this.#forbidden("read");
+    return this.#area(offset, width);
+  }
+
+  #writableArea(offset: number, width: Width, value: number | bigint): MappedArea | undefined {
+    if (!this.writable) throw this.#forbidden("written");
+    this.#checkValue(value, width * 8);
+    return this.#area(offset, width);
   }
 
   #area(offset: number, width: Width): MappedArea | undefined {
     if (!Number.isSafeInteger(offset) || offset < 0 || offset + width > this.size)
       throw this.#outOfRange(offset, width);
     if (offset % width !== 0) throw this.#misaligned(offset, width);
-    return this.areas.find((area) => offset >= area.offset && offset + width <= area.offset + area.size);
+    this.#mapped ??= this.#map();
+    return this.#mapped.find((area) => offset >= area.offset && offset + width <= area.offset + area.size);
   }
 
   /** Negative values pass where they fit: JavaScript's bit operators give them (`1 << 31`, `~mask`). */
   #checkValue(value: number | bigint, bits: number): void {
-    const integer = typeof value === "bigint" || Number.isInteger(value);
+    const integer = bits === 64 ? typeof value === "bigint" : Number.isInteger(value);
     if (integer && value >= -(2 ** (bits - 1)) && value < 2 ** bits) return;
     throw new IospanError(
       "ERR_IOSPAN_INVALID_ARGUMENT",
       `${value} is no ${bits}-bit value for ${this.name} of ${this.#device}`,
       {
         device: this.#device,
-        hint: `it must be an integer from 0 to 2^${bits}-1`,
+        hint: `it must be ${bits === 64 ? "a bigint" : "an integer"} from 0 to 2^${bits}-1`,
       },
     );
   }
@@ -169,16 +166,9 @@ export class Region implements RegionInfo {
   #map(): readonly MappedArea[] {
     const fd = this.#openFd();
     const prot = (this.readable ? PROT_READ : 0) | (this.writable ? PROT_WRITE : 0);
-    const mapped: MappedArea[] = [];
     try {
-      for (const { offset, size } of this.mmapAreas) {
-        const request = { length: size, prot, flags: MAP_SHARED, fd, offset: this.fileOffset + BigInt(offset) };
-        const memory = MappedMemory.map(this.#syscalls, request);
-        mapped.push({ offset, size, memory, mmio: this.#syscalls.mmio(memory.buffer) });
-      }
-      return mapped;
+      return mapAreas(this.#syscalls, this.mmapAreas, { fd, prot, flags: MAP_SHARED }, this.fileOffset);
     } catch (error) {
-      releaseAll(mapped.map((area) => area.memory));
       throw this.#refused(error, "mmap");
     }
   }
@@ -231,6 +221,14 @@ export class Region implements RegionInfo {
     });
   }
 
+  /** A processor that is refused by its page table ends the process. */
+  #forbidden(done: string): IospanError {
+    return new IospanError("ERR_IOSPAN_REGION_ACCESS", `${this.name} of ${this.#device} cannot be ${done}`, {
+      device: this.#device,
+      hint: "the kernel says so; region.readable and region.writable tell",
+    });
+  }
+
   #short(offset: number, wanted: number, done: number): IospanError {
     const message = `${done} of ${wanted} bytes at ${hex(offset)} of ${this.name} of ${this.#device} were transferred`;
     return new IospanError("ERR_IOSPAN_REGION_ACCESS", message, {
@@ -247,17 +245,4 @@ export class Region implements RegionInfo {
       hint: "the region may be disabled: check the PCI command register (memory space) and the power state",
     });
   }
-}
-
-/** Releases every one of them before it reports the first that would not go. */
-function releaseAll(memories: readonly MappedMemory[]): void {
-  const failures: unknown[] = [];
-  for (const memory of memories) {
-    try {
-      memory.release();
-    } catch (error) {
-      failures.push(error);
-    }
-  }
-  if (failures.length > 0) throw failures[0];
 }

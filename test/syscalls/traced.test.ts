@@ -1,0 +1,185 @@
+import { describe, expect, it } from "vitest";
+import { errno } from "../../src/abi/errno.js";
+import {
+  dmaMap,
+  dmaUnmap,
+  VFIO_GET_API_VERSION,
+  VFIO_IOMMU_MAP_DMA,
+  VFIO_IOMMU_UNMAP_DMA,
+  VFIO_SET_IOMMU,
+} from "../../src/abi/vfio-container.js";
+import { VFIO_GROUP_GET_DEVICE_FD } from "../../src/abi/vfio-group.js";
+import { faulty } from "../../src/syscalls/faulty.js";
+import type { Syscalls } from "../../src/syscalls/syscalls.js";
+import { traced } from "../../src/syscalls/traced.js";
+import { refusalFrom, refusalOf } from "../support/errors.js";
+import { fd, refused, strictSyscalls } from "../support/strict-syscalls.js";
+
+function tracing(calls: Partial<Syscalls>) {
+  const lines: string[] = [];
+  return { lines, syscalls: traced(strictSyscalls(calls), (line) => lines.push(line)) };
+}
+
+const mapping = { flags: 3, vaddr: 0x7f0000000000n, iova: 0x10000n, size: 0x2000n };
+
+describe("traced", () => {
+  it("writes a line per call, with structs decoded and descriptors named", () => {
+    const { lines, syscalls } = tracing({ open: () => fd(19), ioctl: () => 0, close: () => {} });
+    const container = syscalls.open("/dev/vfio/vfio", 2);
+    syscalls.ioctl(container, VFIO_GET_API_VERSION, 0);
+    syscalls.ioctl(container, VFIO_SET_IOMMU, 3);
+    syscalls.ioctl(container, VFIO_IOMMU_MAP_DMA, dmaMap.encode(mapping));
+    syscalls.close(container);
+    expect(lines).toEqual([
+      'openat("/dev/vfio/vfio") = 19',
+      "ioctl(19</dev/vfio/vfio>, VFIO_GET_API_VERSION) = 0",
+      "ioctl(19</dev/vfio/vfio>, VFIO_SET_IOMMU, 3) = 0",
+      "ioctl(19</dev/vfio/vfio>, VFIO_IOMMU_MAP_DMA, " +
+        "{argsz=32, flags=READ|WRITE, vaddr=0x7f0000000000, iova=0x10000, size=0x2000}) = 0",
+      "close(19</dev/vfio/vfio>) = 0",
+    ]);
+  });
+
+  it("shows a struct that the kernel changed before and after", () => {
+    const { lines, syscalls } = tracing({
+      ioctl: (_, __, argument) => {
+        if (argument instanceof Uint8Array) dmaUnmap.patch(argument, 0, { size: 0x1000n });
+        return 0;
+      },
+    });
+    syscalls.ioctl(fd(4), VFIO_IOMMU_UNMAP_DMA, dmaUnmap.encode({ iova: 0x10000n, size: 0x2000n }));
+    expect(lines).toEqual([
+      "ioctl(4, VFIO_IOMMU_UNMAP_DMA, {argsz=24, flags=0, iova=0x10000, size=0x2000} => " +
+        "{argsz=24, flags=0, iova=0x10000, size=0x1000}) = 0",
+    ]);
+  });
+
+  it("gives refusals by the errno's name, and passes them on", () => {
+    const refusal = refused("VFIO_IOMMU_MAP_DMA", "EEXIST");
+    const { lines, syscalls } = tracing({
+      ioctl: () => {
+        throw refusal;
+      },
+      open: () => {
+        throw refused("openat", "ENOENT");
+      },
+    });
+    expect(refusalOf(() => syscalls.ioctl(fd(4), VFIO_IOMMU_MAP_DMA, dmaMap.encode(mapping)))).toBe(refusal);
+    refusalOf(() => syscalls.open("/dev/vfio/9", 2));
+    expect(lines).toEqual([
+      "ioctl(4, VFIO_IOMMU_MAP_DMA, {argsz=32, flags=READ|WRITE, vaddr=0x7f0000000000, iova=0x10000, size=0x2000}) = -1 EEXIST",
+      'openat("/dev/vfio/9") = -1 ENOENT',
+    ]);
+  });
+
+  it("writes about an asynchronous call once it is answered", async () => {
+    let answer = (_: number) => {};
+    const { lines, syscalls } = tracing({
+      openAsync: async () => fd(5),
+      ioctlAsync: () =>
+        new Promise((resolve) => {
+          answer = resolve;
+        }),
+    });
+    await syscalls.openAsync("/dev/vfio/1", 2);
+    const calling = syscalls.ioctlAsync(fd(5), VFIO_GROUP_GET_DEVICE_FD, new TextEncoder().encode("0000:02:00.0\0"));
+    await Promise.resolve();
+    expect(lines).toEqual(['openat("/dev/vfio/1") = 5']);
+    answer(6);
+    expect(await calling).toBe(6);
+    expect(lines.slice(1)).toEqual(['ioctl(5</dev/vfio/1>, VFIO_GROUP_GET_DEVICE_FD, "0000:02:00.0") = 6']);
+  });
+
+  it("writes about an asynchronous refusal, and rejects with it", async () => {
+    const refusal = refused("VFIO_IOMMU_MAP_DMA", "ENOMEM");
+    const { lines, syscalls } = tracing({ ioctlAsync: async () => Promise.reject(refusal) });
+    expect(await refusalFrom(syscalls.ioctlAsync(fd(5), VFIO_SET_IOMMU, 3))).toBe(refusal);
+    expect(lines).toEqual(["ioctl(5, VFIO_SET_IOMMU, 3) = -1 ENOMEM"]);
+  });
+
+  it("names devices and eventfds too, and forgets a name when its descriptor is closed", async () => {
+    const { lines, syscalls } = tracing({
+      ioctl: () => 7,
+      eventfd: () => fd(8),
+      close: () => {},
+      readEventfd: () => 2,
+    });
+    syscalls.ioctl(fd(5), VFIO_GROUP_GET_DEVICE_FD, new TextEncoder().encode("dma-port\0"));
+    syscalls.close(fd(7));
+    syscalls.readEventfd(syscalls.eventfd());
+    syscalls.close(fd(7));
+    expect(lines.slice(1)).toEqual([
+      "close(7<dma-port>) = 0",
+      "eventfd2() = 8",
+      "read(8<eventfd>) = 2",
+      "close(7) = 0",
+    ]);
+  });
+
+  it("forgets a name also when close reports an error, since the descriptor is released all the same", () => {
+    const lines: string[] = [];
+    const inner = faulty(strictSyscalls({ open: () => fd(7), close: () => {}, memfd: () => fd(7), pread: () => 0 }));
+    const syscalls = traced(inner, (line) => lines.push(line));
+    syscalls.open("/dev/vfio/vfio", 2);
+    inner.fault = { nth: 1, errno: errno.EIO };
+    refusalOf(() => syscalls.close(fd(7)));
+    syscalls.pread(syscalls.memfd("new", 0, 1), new Uint8Array(1), 0n);
+    expect(lines.at(1)).toBe("close(7</dev/vfio/vfio>) = -1 EIO");
+    expect(lines.at(-1)).not.toContain("/dev/vfio/vfio");
+  });
+
+  it("shows memory calls with their addresses", () => {
+    const { lines, syscalls } = tracing({ mmap: () => 0x7f0000001000n, munmap: () => {}, memfd: () => fd(3) });
+    syscalls.mmap({ length: 8192, prot: 3, flags: 0x22 });
+    syscalls.mmap({ length: 4096, prot: 1, flags: 1, fd: fd(9), offset: 0x10000000000n });
+    syscalls.munmap(0x7f0000001000n, 8192);
+    syscalls.memfd("iospan", 1, 4096);
+    expect(lines).toEqual([
+      "mmap(length=8192, prot=3, flags=34) = 0x7f0000001000",
+      "mmap(length=4096, prot=1, flags=1, fd=9, offset=0x10000000000) = 0x7f0000001000",
+      "munmap(0x7f0000001000, 8192) = 0",
+      'memfd_create("iospan", 4096) = 3',
+    ]);
+  });
+
+  it("shows the bytes that are read and written, the first of many", () => {
+    const { lines, syscalls } = tracing({
+      pread: (_, into) => {
+        into.set([0xde, 0x1b]);
+        return into.length;
+      },
+      pwrite: (_, from) => from.length,
+    });
+    syscalls.pread(fd(9), new Uint8Array(2), 0x70000000000n);
+    syscalls.pwrite(fd(9), new Uint8Array(32).fill(1), 4n);
+    expect(lines).toEqual([
+      "pread64(9, 0x70000000000, [00 00] => [de 1b]) = 2",
+      `pwrite64(9, 0x4, [${Array(16).fill("01").join(" ")} … 32 bytes]) = 32`,
+    ]);
+  });
+
+  it("shows sysfs accesses", () => {
+    const { lines, syscalls } = tracing({
+      readFile: () => "4\n",
+      writeFile: () => {},
+      readDirectory: () => ["a", "b"],
+      readLink: () => "../vfio-pci",
+    });
+    syscalls.readFile("/sys/x");
+    syscalls.writeFile("/sys/bind", "0000:02:00.0");
+    syscalls.readDirectory("/sys");
+    syscalls.readLink("/sys/driver");
+    expect(lines).toEqual([
+      'read-file("/sys/x") = "4"',
+      'write-file("/sys/bind", "0000:02:00.0") = 0',
+      'read-directory("/sys") = 2 names',
+      'readlinkat("/sys/driver") = "../vfio-pci"',
+    ]);
+  });
+
+  it("shows bytes that are too few for the struct as they are", () => {
+    const { lines, syscalls } = tracing({ ioctl: () => 0 });
+    syscalls.ioctl(fd(1), VFIO_IOMMU_MAP_DMA, Uint8Array.of(1, 2));
+    expect(lines).toEqual(["ioctl(1, VFIO_IOMMU_MAP_DMA, [01 02]) = 0"]);
+  });
+});
