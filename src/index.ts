@@ -1,9 +1,10 @@
+export type { Ioctl, IoctlArgumentKind } from "./abi/ioctl.js";
 export { type ErrorCode, errorCodes, IospanError, type IospanErrorFacts } from "./errors.js";
 export { type Iova, type IovaRange, iova } from "./iova.js";
 export { findDevice, listDevices } from "./machine/devices.js";
-export { bindToVfio, type DriverBinding } from "./machine/driver-binding.js";
+export { type BindOptions, bindToVfio, type DriverBinding } from "./machine/driver-binding.js";
 export { linux } from "./machine/linux.js";
-export type { BusType, Iommu, Machine, MachineDevice } from "./machine/machine.js";
+export type { BusType, Iommu, Machine, MachineDevice, PciIds } from "./machine/machine.js";
 export type { AuditDifference, AuditProblem, AuditReport } from "./space/audit.js";
 export { DmaMemory, type DmaMemoryOptions, type HugePages } from "./space/dma-memory.js";
 export { type AllocateBufferOptions, IoAddressSpace, type OpenOptions } from "./space/io-address-space.js";
@@ -19,12 +20,14 @@ export {
   type IoctlArgument,
   type MmapRequest,
   type Mmio,
+  type ResourceLimit,
   SyscallError,
   type Syscalls,
 } from "./syscalls/syscalls.js";
 export { traced } from "./syscalls/traced.js";
-export type { Access } from "./vfio/container.js";
-export { Device } from "./vfio/device.js";
+export { type Access, Container, type ContainerInfo, type DmaMapping } from "./vfio/container.js";
+export { Device, type DeviceIdentity } from "./vfio/device.js";
+export { Group, type GroupIdentity } from "./vfio/group.js";
 export { Interrupt, type InterruptEvent, type InterruptOptions } from "./vfio/interrupt.js";
 export type { InterruptInfo, InterruptKind } from "./vfio/interrupts.js";
 export type { PciConfig } from "./vfio/pci-config.js";

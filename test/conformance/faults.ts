@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
-import { DmaMemory, type FaultySyscalls, faulty, IoAddressSpace, IospanError } from "iospan";
-import { consistent } from "./expect.js";
+import { DmaMemory, type Fault, type FaultySyscalls, faulty, IoAddressSpace, IospanError, type Machine } from "iospan";
+import { consistent, refused } from "./expect.js";
 import { type Rig, type Scenario, scenario } from "./rig.js";
 
 const PAGE = 4096;
+/** Errno values that calls are made to fail with (asm-generic/errno-base.h). */
+const EIO = 5;
 const ENOMEM = 12;
 
 /** How much the program does that is made to fail at every one of its system calls. */
@@ -73,7 +75,67 @@ async function failCalls(rig: Rig, program: Program, stride: number): Promise<nu
   return runs;
 }
 
+const callNamed =
+  (name: string): NonNullable<Fault["match"]> =>
+  (call) =>
+    call.ioctl?.name === name;
+
+/** The second container refuses a call, and then the first one refuses to undo its own. */
+function refusingTwice(
+  machine: Machine,
+  call: string,
+  undoing: string,
+): { machine: Machine; arm(): void; disarm(): void } {
+  const inner = faulty(machine.syscalls);
+  const outer = faulty(inner);
+  return {
+    machine: { syscalls: outer },
+    arm: () => {
+      inner.fault = { match: callNamed(call), nth: 2, errno: EIO };
+      outer.fault = { match: callNamed(undoing), nth: 1, errno: EIO };
+    },
+    disarm: () => {
+      inner.fault = undefined;
+      outer.fault = undefined;
+    },
+  };
+}
+
+async function breaks(rig: Rig, doing: "map" | "unmap"): Promise<void> {
+  const before = rig.openFiles();
+  const [call, undoing] =
+    doing === "map" ? ["VFIO_IOMMU_MAP_DMA", "VFIO_IOMMU_UNMAP_DMA"] : ["VFIO_IOMMU_UNMAP_DMA", "VFIO_IOMMU_MAP_DMA"];
+  const { machine, arm, disarm } = refusingTwice(rig.machine, call ?? "", undoing ?? "");
+  const space = await IoAddressSpace.open(machine, [rig.first, rig.second], { strategy: rig.strategy });
+  const kept = space.allocate(PAGE);
+  const memory = DmaMemory.allocate(machine, PAGE);
+  const mapping = doing === "unmap" ? await space.map(memory) : undefined;
+  arm();
+  const error = await refused("ERR_IOSPAN_INCONSISTENT", () => mapping?.unmap() ?? space.map(memory));
+  disarm();
+  assert.equal(space.broken, error);
+  await refused("ERR_IOSPAN_INCONSISTENT", () => space.allocate(PAGE));
+  await refused("ERR_IOSPAN_INCONSISTENT", () => space.map(memory));
+  await refused("ERR_IOSPAN_INCONSISTENT", () => space.attach(rig.neighbour));
+  await refused("ERR_IOSPAN_BUSY", () => memory.release());
+  assert.equal(space.audit().consistent, false);
+  kept.free();
+  await space.close();
+  memory.release();
+  assert.deepEqual(rig.openFiles(), before);
+}
+
+const onlyMirrored: Scenario["skip"] = (rig) =>
+  rig.strategy === "mirrored" ? undefined : "with one container a map is one call, and so is an unmap";
+
 export const faults: readonly Scenario[] = [
+  scenario(
+    "says so when a map cannot be undone, does no more, and still closes",
+    (rig) => breaks(rig, "map"),
+    onlyMirrored,
+  ),
+  scenario("says so when an unmap cannot be undone, and still closes", (rig) => breaks(rig, "unmap"), onlyMirrored),
+
   scenario(
     "survives the failure of every single system call",
     async (rig) => {
