@@ -3,6 +3,7 @@ import { auditing } from "./audit.js";
 import { device } from "./device.js";
 import { dma } from "./dma.js";
 import { faults } from "./faults.js";
+import { kernel } from "./kernel.js";
 import { lifecycle } from "./lifecycle.js";
 import { mapping } from "./mapping.js";
 import { randomly } from "./random.js";
@@ -10,6 +11,7 @@ import type { Scenario } from "./rig.js";
 
 /** Every behaviour that a machine, real or simulated, has to show with every strategy; by subject. */
 export const scenarios: Readonly<Record<string, readonly Scenario[]>> = {
+  kernel,
   lifecycle,
   mapping,
   attach,
