@@ -9,6 +9,7 @@ import { newLog, tailOf } from "./log.js";
 import { MACHINES, type Machine } from "./machines.js";
 import type { Options } from "./options.js";
 import { describe, exitCode, type Outcome } from "./outcome.js";
+import { addPrograms } from "./programs.js";
 import { type Emulator, findEmulator } from "./qemu.js";
 import type { Task } from "./script.js";
 import { buildUserland } from "./userland.js";
@@ -70,13 +71,15 @@ async function buildKernels(shop: Workshop, sources: readonly KernelSource[]): P
 
 async function run(shop: Workshop, prepared: Prepared, guest: Guest, options: Options): Promise<number> {
   const { host, cache } = shop;
-  const { kernel, initramfs } = guest;
+  const { kernel } = guest;
   const machine = machineNamed(options.machine);
   const log = await newLog(cache.folder, `${machine.name}-${kernel.name}`);
   const scratch = await cache.scratch();
+  const initramfs = join(scratch, "initramfs.cpio");
   const start = performance.now();
   host.say(`booting Linux ${kernel.release} (Debian ${kernel.version}) on ${machine.name} …`);
   try {
+    await addPrograms(guest.initramfs, initramfs);
     const outcome = await boot({
       emulator: prepared.emulator,
       userland: prepared.userland,

@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # The guest's first program. It sets up what a program expects of a Linux machine, tells the host that it is ready, runs
 # the script the host sends, and reports how that ended. Everything else that is printed goes to the kernel log.
-# build/lab/boot.js is the other end.
+# build/lab/conversation.js is the other end.
 
 /bin/busybox mkdir -p /proc /sys /dev /tmp /run /root /etc /sbin /usr/bin /usr/sbin /project /userland /node_modules
 /bin/busybox --install -s /bin
@@ -64,6 +64,10 @@ case $(uname -r) in
     ;;
 esac
 mount --bind /userland/node_modules /node_modules
+# What the host has put into memory (programs.ts) lies over the same folders of the checkout.
+for folder in $(cat /programs/folders); do
+  mount --bind /programs/$folder /project/$folder && mount -o remount,bind,ro /project/$folder || give_up "cannot mount $folder"
+done
 echo root:x:0:0:root:/root:/bin/sh >/etc/passwd
 echo root:x:0: >/etc/group
 echo 127.0.0.1 localhost >/etc/hosts
