@@ -56,9 +56,15 @@ function wrongDriver(machine: Machine, device: MachineDevice): IospanError {
   const { name, driver, driverOverride, bus } = device;
   const override = driverOverride === undefined ? "" : ` (its driver_override is ${driverOverride})`;
   const state = driver === undefined ? `has no driver${override}` : `is bound to ${driver}`;
-  const message = `${name} ${state}; it must be bound to ${vfioDrivers[bus]} or a variant of it`;
+  const message = `${name} ${state}; it must be bound to ${vfioDrivers[bus]} or a variant of it${groupNote(device)}`;
   const hint = withModprobe(machine, [device], bindCommands(device));
   return new IospanError("ERR_IOSPAN_WRONG_DRIVER", message, { device: name, iommu: device.iommu?.name, hint });
+}
+
+/** Up to Linux 6.12 a device joins its group when its first driver probes it, so a missing one proves nothing yet. */
+function groupNote({ group, driver }: MachineDevice): string {
+  const unknown = group === undefined && driver === undefined;
+  return unknown ? ", and only then tells whether an IOMMU translates its DMA: it is in no IOMMU group now" : "";
 }
 
 function groupNotViable(machine: Machine, device: MachineDevice, foreign: readonly MachineDevice[]): IospanError {
