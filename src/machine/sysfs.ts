@@ -13,7 +13,8 @@ export function readAttribute(machine: Machine, path: string): string | undefine
 
 /** The last component of a link's target, which is how sysfs names a device's driver, group and IOMMU; undefined where there is no link. */
 export function readLinkName(machine: Machine, path: string): string | undefined {
-  return ifPresent(path, () => baseName(machine.syscalls.readLink(path)));
+  // EINVAL: it is no link. An IOMMU's own directory has a directory `iommu` where its clients have a link.
+  return ifPresent(path, () => baseName(machine.syscalls.readLink(path)), [...absences, "EINVAL"]);
 }
 
 /** The names in a directory; none where there is no directory. */
@@ -35,13 +36,13 @@ export function baseName(path: string): string {
  * Absence is an answer in sysfs (no driver, no group), so it becomes undefined.
  * @throws IospanError for any other refusal.
  */
-function ifPresent<T>(path: string, read: () => T): T | undefined {
+function ifPresent<T>(path: string, read: () => T, absent: readonly string[] = absences): T | undefined {
   try {
     return read();
   } catch (error) {
     if (!(error instanceof SyscallError)) throw error;
     const name = errnoName(error.errno);
-    if (absences.includes(name)) return undefined;
+    if (absent.includes(name)) return undefined;
     const denied = name === "EACCES" || name === "EPERM";
     throw new IospanError(denied ? "ERR_IOSPAN_NO_PERMISSION" : "ERR_IOSPAN_SYSCALL", `cannot read ${path}: ${name}`, {
       ...factsOf(error),

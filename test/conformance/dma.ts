@@ -86,6 +86,18 @@ export const dma: readonly Scenario[] = [
     await seesTheSame(space, [rig.first, rig.second], anew, 80);
   }),
 
+  scenario("an engine that may only read sees what is written after the map", async (rig) => {
+    await using space = await open(rig, [rig.first, rig.second]);
+    using readable = space.allocate(SIZE, { access: "read" });
+    using results = space.allocate(2 * SIZE);
+    // Written for the first time now: untouched memory must not have been pinned as the kernel's shared page of zeros.
+    readable.bytes.set(pattern(85));
+    const engines = [rig.first, rig.second].map((name) => new Edu(space.interface(name)));
+    await Promise.all(engines.map((engine, index) => engine.copy(readable.iova, at(results, index * SIZE), SIZE)));
+    assert.deepEqual(results.bytes.slice(0, SIZE), pattern(85));
+    assert.deepEqual(results.bytes.slice(SIZE), pattern(85));
+  }),
+
   scenario("an engine cannot write where it may only read", async (rig) => {
     await using space = await open(rig, [rig.first, rig.second]);
     using readable = space.allocate(SIZE, { access: "read" });

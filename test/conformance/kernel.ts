@@ -5,6 +5,14 @@ import type { Ioctl } from "../../src/abi/ioctl.js";
 import { dmaMap, dmaUnmap, VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA } from "../../src/abi/vfio-container.js";
 import { type1Info, VFIO_IOMMU_GET_INFO } from "../../src/abi/vfio-container-info.js";
 import { intercepted } from "../../src/syscalls/intercepted.js";
+import {
+  MAP_ANONYMOUS,
+  MAP_FIXED,
+  MAP_PRIVATE,
+  MAP_SHARED,
+  PROT_NONE,
+  PROT_READ,
+} from "../../src/syscalls/mmap-flags.js";
 import { type Rig, type Scenario, scenario } from "./rig.js";
 
 // What the library relies on, asked of the kernel itself, call by call: vfio_iommu_type1.c of Linux 5.10 to 7.3.
@@ -16,10 +24,6 @@ const VADDR = 4;
 const UNMAP_ALL = 2;
 const AT = 0x40_0000;
 const LAST_PAGE = 2n ** 64n - BigInt(PAGE);
-
-const PROT_NONE = 0;
-const PROT_READ = 1;
-const MAP_PRIVATE_ANONYMOUS = 0x22;
 
 /** Bare hands on one container with the group of `device` in it. */
 class Bench implements Disposable {
@@ -156,8 +160,11 @@ export const kernel: readonly Scenario[] = [
     (rig) =>
       onBench(rig, (bench) => {
         const { syscalls } = rig.machine;
-        const address = syscalls.mmap({ length: 3 * PAGE, prot: PROT_READ, flags: MAP_PRIVATE_ANONYMOUS });
-        const fixed = { prot: PROT_NONE, flags: MAP_PRIVATE_ANONYMOUS | 0x10 };
+        // Two pages that can only be read, and one that cannot even be read. A file's, since untouched anonymous memory is
+        // the shared zero page up to Linux 6.1, which is not counted.
+        const file = syscalls.memfd("iospan", 0, 3 * PAGE);
+        const address = syscalls.mmap({ length: 3 * PAGE, prot: PROT_READ, flags: MAP_SHARED, fd: file });
+        const fixed = { prot: PROT_NONE, flags: MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED };
         syscalls.mmap({ ...fixed, address: address + BigInt(2 * PAGE), length: PAGE });
         const available = bench.container.info().available;
         const locked = lockedKib(rig.machine);
@@ -170,6 +177,7 @@ export const kernel: readonly Scenario[] = [
         assert.deepEqual(bench.unmap({ size: 2 * PAGE }), ["ok", BigInt(2 * PAGE)]);
         assert.equal(lockedKib(rig.machine), locked);
         syscalls.munmap(address, 3 * PAGE);
+        syscalls.close(file);
       }),
     once,
   ),
