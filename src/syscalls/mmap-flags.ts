@@ -17,6 +17,8 @@ export const MAP_HUGE_SHIFT = 26;
 
 export const MADV_DONTFORK = 10;
 export const MADV_HUGEPAGE = 14;
+/** Since Linux 5.14; EINVAL before. */
+export const MADV_POPULATE_WRITE = 23;
 
 export const MFD_CLOEXEC = 0x1;
 export const MFD_HUGETLB = 0x4;

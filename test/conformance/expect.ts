@@ -20,6 +20,13 @@ async function failureOf(call: () => unknown): Promise<unknown> {
   assert.fail("nothing was refused");
 }
 
+/** Compares long byte arrays, and shows the first difference instead of all of them. */
+export function sameBytes(actual: Uint8Array, expected: Uint8Array, what: string): void {
+  assert.equal(actual.length, expected.length, what);
+  const at = actual.findIndex((byte, index) => byte !== expected[index]);
+  assert.ok(at < 0, `${what}: byte ${at} is ${actual[at]}, not ${expected[at]}`);
+}
+
 /** Every IOMMU has what the space says, as the kernel sees it. */
 export function consistent(space: IoAddressSpace, mappings?: number): void {
   const report = space.audit();

@@ -1,6 +1,7 @@
 import {
   MADV_DONTFORK,
   MADV_HUGEPAGE,
+  MADV_POPULATE_WRITE,
   MAP_ANONYMOUS,
   MAP_FIXED,
   MAP_HUGE_SHIFT,
@@ -18,6 +19,9 @@ import { refuse } from "../refusal.js";
 import type { Backing, Mapping } from "./address-space.js";
 import type { HugePagePool } from "./huge-pages.js";
 import { MemoryObject } from "./memory-object.js";
+
+/** What changes nothing here: there is no fork, and every page of a mapping exists from the start. */
+const ADVICE: readonly number[] = [MADV_DONTFORK, MADV_HUGEPAGE, MADV_POPULATE_WRITE];
 
 const HUGE_SIZE_MASK = 0x3f;
 const DEFAULT_HUGE_PAGE = 2 ** 21;
@@ -67,7 +71,7 @@ export class MemoryCalls {
   /** Accepts the advice that changes nothing here. */
   madvise(process: Process, start: number, length: number, advice: number): void {
     if (start % this.#physical.pageSize !== 0) refuse("EINVAL");
-    if (advice !== MADV_DONTFORK && advice !== MADV_HUGEPAGE) refuse("ENOSYS", `madvise ${advice} is not simulated`);
+    if (!ADVICE.includes(advice)) refuse("ENOSYS", `madvise ${advice} is not simulated`);
     if (!process.memory.isMapped(start, start + length)) refuse("ENOMEM");
   }
 
