@@ -22,6 +22,12 @@ const BUFFER = 0x40000;
 /** Bytes one job can move. */
 export const EDU_BUFFER_SIZE = 4096;
 
+/** A job takes the device 100 ms; one that takes so much longer never ends. */
+const PATIENCE_MS = 10_000;
+
+/** What a bus reads where no device answers. */
+const ALL_ONES = 0xffff_ffff;
+
 /** How a job's end is noticed. */
 export type Completion = "poll" | "msi";
 
@@ -72,17 +78,23 @@ export class Edu {
   }
 
   async #runPolled(command: number): Promise<void> {
+    const start = performance.now();
     this.#bar.write32(DMA_COMMAND, command);
-    while ((this.#bar.read32(DMA_COMMAND) & COMMAND_START) !== 0) {
+    for (;;) {
+      const state = this.#bar.read32(DMA_COMMAND);
+      if (state === ALL_ONES) throw new Error(`${this.name} is gone: its registers read all ones`);
+      if ((state & COMMAND_START) === 0) return;
+      if (performance.now() - start > PATIENCE_MS) throw new Error(`${this.name} does not end its job`);
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
   }
 
   async #runWithInterrupt(command: number): Promise<void> {
     // Armed before the job is started, so that its end cannot be missed.
-    using interrupt = this.#device.interrupt("msi", 0, { signal: AbortSignal.timeout(10_000) });
+    using interrupt = this.#device.interrupt("msi", 0, { signal: AbortSignal.timeout(PATIENCE_MS) });
     this.#bar.write32(DMA_COMMAND, command | COMMAND_INTERRUPT);
-    await interrupt.next();
+    const { done } = await interrupt.next();
+    if (done) throw new Error(`${this.name}: its interrupt was closed while a job was under way`);
     this.#bar.write32(INTERRUPT_ACKNOWLEDGE, this.#bar.read32(INTERRUPT_STATUS));
   }
 }

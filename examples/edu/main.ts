@@ -30,15 +30,28 @@ async function main(names: readonly string[]): Promise<void> {
     console.log(`strategy: ${space.strategy} (${space.plan.at(-1)?.reason})`);
     console.log(await roundTrip(space, values.msi ? "msi" : "poll"));
   } finally {
-    for (const binding of bindings.reverse()) binding.restore();
+    for (const binding of bindings.reverse()) restore(binding);
   }
+}
+
+/** Never throws: the other devices are to be given back too, and why the program failed is to be told as well. */
+function restore(binding: DriverBinding): void {
+  try {
+    binding.restore();
+  } catch (error) {
+    fail(error);
+  }
+}
+
+function fail(error: unknown): void {
+  console.error(error instanceof Error ? `error: ${error.message}` : error);
+  if (error instanceof IospanError && error.hint !== undefined) console.error(`fix: ${error.hint}`);
+  process.exitCode = 1;
 }
 
 try {
   if (positionals.length === 0) throw new Error("name one or more edu devices: 0000:02:00.0 0000:22:00.0");
   await main(positionals);
 } catch (error) {
-  console.error(error instanceof Error ? `error: ${error.message}` : error);
-  if (error instanceof IospanError && error.hint !== undefined) console.error(`fix: ${error.hint}`);
-  process.exitCode = 1;
+  fail(error);
 }

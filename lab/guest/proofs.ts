@@ -28,7 +28,10 @@ export class Proofs {
   summarize(): void {
     const skipped = this.#skipped === 0 ? "" : `, ${this.#skipped} skipped`;
     console.log(`\n${this.#passed} passed, ${this.#failed.length} failed${skipped}`);
-    if (this.#failed.length > 0) process.exitCode = 1;
+    const nothing = this.#passed === 0 && this.#failed.length === 0;
+    // A name that was mistyped must not look like a success.
+    if (nothing) console.log("nothing was proven: no proof of that name runs here");
+    if (nothing || this.#failed.length > 0) process.exitCode = 1;
   }
 }
 

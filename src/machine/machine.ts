@@ -1,6 +1,6 @@
 import type { Syscalls } from "../syscalls/syscalls.js";
 
-/** A machine to open devices on: this one (`linux()`) or a simulated one (`simulate()`). */
+/** A machine to open devices on: this one, with `linux()`, or whatever else has a kernel behind {@link Syscalls}. */
 export interface Machine {
   /** The kernel the machine runs. All that the library reads and does passes through here. */
   readonly syscalls: Syscalls;

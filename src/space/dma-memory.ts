@@ -48,6 +48,8 @@ interface Placement {
 
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
+/** Memory up to this size is viewed as a whole, since every platform can. */
+const PART = GIB;
 
 /**
  * Page-aligned memory for devices to read and write. It stays where it is, is not copied on fork, and cannot be released
@@ -85,10 +87,29 @@ export class DmaMemory implements Disposable {
 
   /**
    * The memory itself, as the devices see it.
-   * @throws IospanError `ERR_IOSPAN_RELEASED` after {@link release}.
+   * @throws IospanError `ERR_IOSPAN_RELEASED` after {@link release}, `ERR_IOSPAN_NOT_SUPPORTED` when it is larger than one
+   * ArrayBuffer can be (4 GiB in Node 20): then {@link view} shows parts.
    */
   get bytes(): Uint8Array<ArrayBuffer> {
     return new Uint8Array(this.#placement.memory.buffer);
+  }
+
+  /**
+   * A part of the memory, as the devices see it: for memory that is larger than one ArrayBuffer can be (4 GiB in Node 20).
+   * @param offset bytes from the start. @param length bytes.
+   * @throws IospanError `ERR_IOSPAN_RELEASED` after {@link release}, `ERR_IOSPAN_INVALID_ARGUMENT` beyond the memory.
+   */
+  view(offset: number, length: number): Uint8Array<ArrayBuffer> {
+    const from = byteCount(offset, "offset", 0);
+    if (from + byteCount(length, "length") > this.size) {
+      throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `${length} bytes from ${offset} reach beyond the memory`, {
+        hint: `it has ${this.size} bytes`,
+      });
+    }
+    const { memory } = this.#placement;
+    return memory.length > PART
+      ? new Uint8Array(memory.part(from, length))
+      : new Uint8Array(memory.buffer, from, length);
   }
 
   /** The memfd behind it, from its first byte on, with `backing: "memfd"`. {@link release} closes it. */
@@ -228,8 +249,11 @@ function populate(syscalls: Syscalls, memory: MappedMemory): void {
   } catch (error) {
     if (!(error instanceof SyscallError) || error.errno !== errno.EINVAL) throw error;
     // Before Linux 5.14: one write to each page does the same.
-    const bytes = new Uint8Array(memory.buffer);
-    for (let offset = 0; offset < bytes.length; offset += syscalls.pageSize) bytes[offset] = 0;
+    for (let from = 0; from < memory.length; from += PART) {
+      const length = Math.min(PART, memory.length - from);
+      const bytes = new Uint8Array(memory.length > PART ? memory.part(from, length) : memory.buffer);
+      for (let offset = 0; offset < bytes.length; offset += syscalls.pageSize) bytes[offset] = 0;
+    }
   }
 }
 

@@ -48,7 +48,8 @@ export class Interfaces {
   }
 
   /**
-   * Brings a device in, with every mapping that is not limited to others, opens it and lets it master the bus.
+   * Brings a device in, with every mapping that is not limited to others, opens it and, if it was reset by that, lets it
+   * master the bus.
    * `adopt` is told the new limits last, when nothing can fail any more; should it throw, everything is undone.
    */
   async attach(device: MachineDevice, records: readonly MappingRecord[], adopt: (limits: SpaceLimits) => void) {
@@ -78,7 +79,8 @@ export class Interfaces {
     if (fresh) await replay(target, records, name);
     const device = await attachment.openDevice();
     rollback.did(() => throwFirst(device.release()));
-    device.pciConfig?.setBusMaster(true);
+    // What a device that cannot be reset was told to do before would run on: its driver says when it is ready.
+    if (device.resettable) device.pciConfig?.setBusMaster(true);
     adopt(limits);
     this.#limits = limits;
     this.#targets.set(target, state);
@@ -99,9 +101,12 @@ export class Interfaces {
 
   /** Quiesces every device, so that none does DMA any more. @returns what went wrong. */
   async quiesceAll(): Promise<readonly unknown[]> {
-    const failures: unknown[] = [];
-    for (const { device } of this.#entries.values()) failures.push(...(await device.quiesce()));
-    return failures;
+    const devices = [...this.#entries.values()].map(({ device }) => device);
+    // All are silent before the first reset begins, which takes its time.
+    const failures = devices.flatMap((device) => device.silence());
+    const resets = devices.filter(({ closed, resettable }) => !closed && resettable).map((device) => device.reset());
+    const outcomes = await Promise.allSettled(resets);
+    return [...failures, ...outcomes.flatMap((outcome) => (outcome.status === "rejected" ? [outcome.reason] : []))];
   }
 
   /** Closes a device and gives up its place. @returns what went wrong. */

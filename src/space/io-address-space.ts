@@ -1,11 +1,12 @@
-import { IospanError } from "../errors.js";
+import { IospanError, type IospanErrorFacts } from "../errors.js";
 import { kernelName } from "../machine/device-name.js";
 import { findDevice } from "../machine/devices.js";
 import { requireIommu } from "../machine/iommus.js";
-import type { Machine } from "../machine/machine.js";
+import type { Machine, MachineDevice } from "../machine/machine.js";
 import { requireVfioDriver } from "../machine/vfio-drivers.js";
+import { SyscallError } from "../syscalls/syscalls.js";
 import type { Device } from "../vfio/device.js";
-import { unexplained } from "../vfio/refusal.js";
+import { unexplained, withFacts } from "../vfio/refusal.js";
 import { type AuditReport, audit } from "./audit.js";
 import { DmaMemory, type DmaMemoryOptions } from "./dma-memory.js";
 import { Interfaces, noSuchInterface } from "./interfaces.js";
@@ -46,6 +47,8 @@ export class IoAddressSpace implements AsyncDisposable {
   readonly #interfaces: Interfaces;
   readonly #mappings: Mappings;
   readonly #gate = new OperationGate();
+  /** What went wrong with mappings whose `using` block had ended, and could be told to nobody. */
+  readonly #late: unknown[] = [];
   #closed = false;
 
   private constructor(machine: Machine, strategy: Strategy, plan: readonly StrategyTrial[]) {
@@ -67,13 +70,8 @@ export class IoAddressSpace implements AsyncDisposable {
       throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", "a space needs a device", { hint: "name one or more" });
     }
     const passedOver: StrategyTrial[] = [];
-    for (const { name, make, objection, reason, last } of candidates(machine, options.strategy ?? "auto")) {
-      const trial = { strategy: name, chosen: objection === undefined, reason: objection ?? reason };
-      if (objection !== undefined) {
-        passedOver.push(trial);
-        continue;
-      }
-      const space = new IoAddressSpace(machine, make(), [...passedOver, trial]);
+    for (const { name, make, reason, last } of candidates(machine, options.strategy ?? "auto")) {
+      const space = new IoAddressSpace(machine, make(), [...passedOver, { strategy: name, chosen: true, reason }]);
       const refused = await space.#attachAll(devices);
       if (refused === undefined) return space;
       if (last || !isStrategys(refused)) throw refused;
@@ -122,7 +120,9 @@ export class IoAddressSpace implements AsyncDisposable {
   }
 
   /**
-   * A device of the space: its regions, interrupts and reset.
+   * A device of the space: its regions, interrupts and reset. The space closes it, so do not declare it with `using`.
+   * Its DMA is let loose once it is attached if the kernel could reset it; else its `pciConfig.setBusMaster(true)` does,
+   * when what it was told before is known to be harmless.
    * @throws IospanError `ERR_IOSPAN_NO_DEVICE` when it is not in the space.
    */
   interface(name: string): Device {
@@ -164,6 +164,11 @@ export class IoAddressSpace implements AsyncDisposable {
 
   /** Unmaps a mapping of this space; the same as its own `unmap()`. */
   async unmap(mapping: Mapping): Promise<void> {
+    if (!mapping.isOf(this.#owner)) {
+      throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", "the mapping is another space's", {
+        hint: "mapping.unmap() unmaps it where it belongs",
+      });
+    }
     await mapping.unmap();
   }
 
@@ -186,16 +191,17 @@ export class IoAddressSpace implements AsyncDisposable {
   detach(device: string): Promise<void> {
     return this.#gate.alone(async () => {
       this.#checkUsable();
-      const { name } = this.interface(device);
+      const { name, iommu } = this.interface(device);
       this.#checkNotNamed(name);
       const failures = await this.#interfaces.detach(name);
       if (this.interfaces.length > 0) this.#mappings.adopt(this.#interfaces.limits);
-      if (failures.length > 0) throw incomplete(`${name} is detached`, failures);
+      if (failures.length > 0) throw incomplete(`${name} is detached`, failures, { device: name, iommu });
     });
   }
 
   /**
-   * Asks the kernel whether every IOMMU has exactly the mappings of the space, without changing anything.
+   * Asks the kernel whether every container has exactly the mappings of the space, without changing anything. What the
+   * kernel made of a container's mappings in the IOMMUs behind it cannot be asked; only DMA tells.
    * @throws IospanError `ERR_IOSPAN_BUSY` while operations are under way.
    */
   audit(): AuditReport {
@@ -215,7 +221,7 @@ export class IoAddressSpace implements AsyncDisposable {
     return this.#gate.alone(async () => {
       if (this.#closed) return;
       this.#closed = true;
-      const failures = [...(await this.#interfaces.quiesceAll()), ...this.#mappings.unmapAll()];
+      const failures = [...this.#late, ...(await this.#interfaces.quiesceAll()), ...this.#mappings.unmapAll()];
       for (const name of this.interfaces) failures.push(...this.#interfaces.release(name));
       failures.push(...this.#mappings.releaseAll());
       if (failures.length > 0) throw incomplete("the space is closed", failures);
@@ -230,8 +236,23 @@ export class IoAddressSpace implements AsyncDisposable {
   readonly #owner: MappingOwner = {
     has: (record) => this.#mappings.has(record),
     unmapNow: (record) => this.#gate.now("unmapping", () => this.#mappings.unmapNow(record)),
+    dispose: (record) => this.#dispose(record),
     unmapLater: (record) => this.#gate.shared(() => this.#mappings.unmapLater(record)),
   };
+
+  /**
+   * The end of a `using` block cannot wait and must not throw for what goes on elsewhere: while the space attaches or
+   * detaches the mapping is unmapped right after, and while it closes it goes anyhow. close() tells if that failed.
+   */
+  #dispose(record: MappingRecord): void {
+    if (this.#closed) return;
+    if (!this.#gate.occupied) {
+      this.#mappings.unmapNow(record);
+      return;
+    }
+    const later = this.#gate.shared(() => this.#mappings.unmapLater(record));
+    later.catch((error: unknown) => this.#late.push(error));
+  }
 
   /** @returns why they cannot all be attached; the space is closed then. */
   async #attachAll(devices: readonly string[]): Promise<unknown> {
@@ -249,7 +270,18 @@ export class IoAddressSpace implements AsyncDisposable {
   }
 
   async #attach(name: string): Promise<void> {
-    const device = findDevice(this.#machine, name);
+    let about: { device: string; iommu?: string | undefined } = { device: name };
+    try {
+      const device = findDevice(this.#machine, name);
+      about = { device: device.name, iommu: device.iommu?.name };
+      this.#checkAttachable(device);
+      await this.#interfaces.attach(device, this.#mappings.records, (limits) => this.#mappings.adopt(limits));
+    } catch (error) {
+      throw this.#mappings.noteBroken(withFacts(unexplained(error, `attaching ${about.device}`, about), about));
+    }
+  }
+
+  #checkAttachable(device: MachineDevice): void {
     if (this.interfaces.includes(device.name)) {
       throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `${device.name} is in the space already`, {
         device: device.name,
@@ -260,11 +292,6 @@ export class IoAddressSpace implements AsyncDisposable {
     if (device.driver !== undefined) requireIommu(device);
     requireVfioDriver(this.#machine, device);
     requireIommu(device);
-    try {
-      await this.#interfaces.attach(device, this.#mappings.records, (limits) => this.#mappings.adopt(limits));
-    } catch (error) {
-      throw this.#mappings.noteBroken(unexplained(error, `attaching ${device.name}`, { device: device.name }));
-    }
   }
 
   #checkUsable(): void {
@@ -292,10 +319,19 @@ function closedError(): IospanError {
   return new IospanError("ERR_IOSPAN_CLOSED", "the space is closed", { hint: "open a new one" });
 }
 
-function incomplete(what: string, failures: readonly unknown[]): IospanError {
-  const first = failures[0] instanceof Error ? failures[0].message : String(failures[0]);
+/** The facts of the first failure, for the device that it is about. */
+function incomplete(
+  what: string,
+  failures: readonly unknown[],
+  about: Pick<IospanErrorFacts, "device" | "iommu"> = {},
+): IospanError {
+  const [first] = failures;
   const more = failures.length === 1 ? "" : ` (and ${failures.length - 1} more)`;
-  return new IospanError("ERR_IOSPAN_CLOSE_INCOMPLETE", `${what}, but not every step went well: ${first}${more}`, {
+  const { device = about.device, iommu = about.iommu } = first instanceof IospanError ? first : about;
+  const refused = first instanceof IospanError || first instanceof SyscallError ? first : undefined;
+  const text = first instanceof Error ? first.message : String(first);
+  return new IospanError("ERR_IOSPAN_CLOSE_INCOMPLETE", `${what}, but not every step went well: ${text}${more}`, {
+    ...{ device, iommu, syscall: refused?.syscall, errno: refused?.errno },
     hint: "everything is released; error.cause.errors lists what failed",
     cause: new AggregateError(failures, what),
   });

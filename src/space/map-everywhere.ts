@@ -71,7 +71,7 @@ function confirmedShort(
   { iova, size }: Pick<MappingRecord, "iova" | "size">,
   unmapped: number,
 ): Error {
-  const error = shortUnmap(iova, size, unmapped, target.iommus);
+  const error = shortUnmap(iova, size, unmapped, target.iommus, target.devices);
   if (target.isMapped(iova, BigInt(size))) throw error;
   return error;
 }

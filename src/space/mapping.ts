@@ -7,6 +7,8 @@ export interface MappingOwner {
   has(record: MappingRecord): boolean;
   unmapNow(record: MappingRecord): void;
   unmapLater(record: MappingRecord): Promise<void>;
+  /** The end of a `using` block. */
+  dispose(record: MappingRecord): void;
 }
 
 /**
@@ -17,7 +19,6 @@ export class Mapping implements Disposable, AsyncDisposable {
   readonly #owner: MappingOwner;
   readonly #record: MappingRecord;
 
-  /** @internal */
   constructor(owner: MappingOwner, record: MappingRecord) {
     this.#owner = owner;
     this.#record = record;
@@ -45,7 +46,8 @@ export class Mapping implements Disposable, AsyncDisposable {
   /** Bytes of the memory, as the devices see them. @throws IospanError `ERR_IOSPAN_RELEASED` once the memory was released. */
   get bytes(): Uint8Array<ArrayBuffer> {
     const { memory, address, size } = this.#record;
-    return memory.bytes.subarray(Number(address - memory.address), Number(address - memory.address) + size);
+    const offset = Number(address - memory.address);
+    return offset === 0 && size === memory.size ? memory.bytes : memory.view(offset, size);
   }
 
   /**
@@ -62,8 +64,13 @@ export class Mapping implements Disposable, AsyncDisposable {
     if (this.mapped) this.#owner.unmapNow(this.#record);
   }
 
+  /** @internal */
+  isOf(owner: MappingOwner): boolean {
+    return this.#owner === owner;
+  }
+
   [Symbol.dispose](): void {
-    this.unmapNow();
+    if (this.mapped) this.#owner.dispose(this.#record);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -71,20 +78,13 @@ export class Mapping implements Disposable, AsyncDisposable {
   }
 }
 
-/** A {@link Mapping} with memory of its own, which goes with it: what `space.allocate` gives. */
+/**
+ * A {@link Mapping} with memory of its own: what `space.allocate` gives. The memory goes when it is unmapped, however that
+ * comes about; as long as it cannot be unmapped the memory stays.
+ */
 export class DmaBuffer extends Mapping {
-  /** Unmaps the buffer and gives its memory back; a second call does nothing. If it cannot be unmapped the memory stays. */
+  /** Unmaps the buffer and gives its memory back; a second call does nothing. @throws as {@link Mapping.unmapNow}. */
   free(): void {
     this.unmapNow();
-    this.memory.release();
-  }
-
-  override [Symbol.dispose](): void {
-    this.free();
-  }
-
-  override async [Symbol.asyncDispose](): Promise<void> {
-    await this.unmap();
-    this.memory.release();
   }
 }

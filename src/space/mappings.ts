@@ -6,7 +6,6 @@ import { Ledger, type MappingRecord } from "./ledger.js";
 import type { SpaceLimits } from "./limits.js";
 import { mapEverywhere, type Reach, unmapEverywhere } from "./map-everywhere.js";
 import { type MapOptions, partOf, takeIova, wantedAccess } from "./map-request.js";
-import type { MappingOwner } from "./mapping.js";
 import { runLater, runNow } from "./steps.js";
 
 /** A wish for a mapping, by the space or by its user. */
@@ -19,7 +18,7 @@ export interface MapWish extends MapOptions {
  * What is mapped: the ledger, the IOVAs it takes, and the way mappings come and go as a whole.
  * When operations run is the gate's business, not looked at here.
  */
-export class Mappings implements MappingOwner {
+export class Mappings {
   readonly #interfaces: Interfaces;
   readonly #allocator: IovaAllocator;
   readonly #ledger = new Ledger();
@@ -176,6 +175,7 @@ export class Mappings implements MappingOwner {
   #end(record: MappingRecord, short: readonly Error[]): void {
     this.#ledger.delete(record);
     this.#letGo(record);
+    if (record.ownsMemory) record.memory.release();
     if (short[0] !== undefined) throw short[0];
   }
 

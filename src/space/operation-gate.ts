@@ -14,6 +14,11 @@ export class OperationGate {
     return this.#running === 0 && this.#waiting.length === 0;
   }
 
+  /** Something runs that must be alone: a synchronous operation cannot run now. */
+  get occupied(): boolean {
+    return this.#alone;
+  }
+
   async shared<T>(operation: () => Promise<T>): Promise<T> {
     return this.#run(false, operation);
   }

@@ -27,11 +27,6 @@ export class Rollback {
     }
     return failures;
   }
-
-  /** Forgets the way back: the operation is complete. */
-  keep(): void {
-    this.#undo.length = 0;
-  }
 }
 
 /** What is thrown when an operation failed AND could not be undone. */

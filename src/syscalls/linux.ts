@@ -1,3 +1,4 @@
+import { constants } from "node:buffer";
 import * as fs from "node:fs";
 import koffi from "koffi";
 import { errno, errnoName } from "../abi/errno.js";
@@ -144,6 +145,8 @@ class LinuxSyscalls implements Syscalls {
   }
 
   view(address: bigint, length: number): ArrayBuffer {
+    // Beyond that making the view would end the process; 4 GiB in Node 20.
+    if (length > constants.MAX_LENGTH) throw viewTooLarge(length);
     return koffi.view(address, length);
   }
 
@@ -222,6 +225,12 @@ class LinuxSyscalls implements Syscalls {
     const bytes = (value = 0n) => (value === RLIM_INFINITY ? Number.POSITIVE_INFINITY : Number(value));
     return { soft: bytes(limit[0]), hard: bytes(limit[1]) };
   }
+}
+
+function viewTooLarge(length: number): IospanError {
+  return new IospanError("ERR_IOSPAN_NOT_SUPPORTED", `${length} bytes are more than one ArrayBuffer can show`, {
+    hint: `at most ${constants.MAX_LENGTH}: look at parts of the memory, DmaMemory.view(offset, length)`,
+  });
 }
 
 function checked(syscall: string, result: number): number {

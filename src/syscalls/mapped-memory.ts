@@ -15,6 +15,8 @@ interface Span {
   readonly syscalls: Syscalls;
   readonly address: bigint;
   readonly length: number;
+  /** Views of it that can still be reached. */
+  views: number;
 }
 
 /**
@@ -22,12 +24,11 @@ interface Span {
  * munmap would end the process. So a released span keeps its addresses, with anonymous memory behind them, until the
  * garbage collector says that no view is left.
  */
-const unreachable = new FinalizationRegistry<Span>(({ syscalls, address, length }) => {
-  try {
-    syscalls.munmap(address, length);
-  } catch {
-    // Nobody is left to tell; the addresses stay taken and hold no memory.
-  }
+const unreachable = new FinalizationRegistry<Span>((span) => {
+  span.views -= 1;
+  if (span.views > 0) return;
+  // Nobody is left to tell if it fails; the addresses stay taken and hold no memory.
+  quietly(() => span.syscalls.munmap(span.address, span.length));
 });
 
 /**
@@ -40,6 +41,7 @@ export class MappedMemory implements Disposable {
   readonly length: number;
   readonly #syscalls: Syscalls;
   #buffer: ArrayBuffer | undefined;
+  readonly #parts: ArrayBuffer[] = [];
   #released = false;
 
   private constructor(syscalls: Syscalls, address: bigint, length: number) {
@@ -86,16 +88,21 @@ export class MappedMemory implements Disposable {
 
   /**
    * The mapped bytes, without a copy; the same object each time.
-   * @throws IospanError `ERR_IOSPAN_RELEASED` after {@link release}.
+   * @throws IospanError `ERR_IOSPAN_RELEASED` after {@link release}, `ERR_IOSPAN_NOT_SUPPORTED` when they are more than an
+   * ArrayBuffer can have.
    */
   get buffer(): ArrayBuffer {
-    if (this.#released) {
-      throw new IospanError("ERR_IOSPAN_RELEASED", `the memory at ${hex(this.address)} has been released`, {
-        hint: "keep the object that owns the memory open for as long as it is used",
-      });
-    }
+    this.#checkMapped();
     this.#buffer ??= this.#syscalls.view(this.address, this.length);
     return this.#buffer;
+  }
+
+  /** A part of the mapped bytes, without a copy. @throws as {@link buffer}. */
+  part(offset: number, length: number): ArrayBuffer {
+    this.#checkMapped();
+    const view = this.#syscalls.view(this.address + BigInt(offset), length);
+    this.#parts.push(view);
+    return view;
   }
 
   /**
@@ -106,18 +113,27 @@ export class MappedMemory implements Disposable {
   release(): void {
     if (this.#released) return;
     this.#released = true;
-    const span = { syscalls: this.#syscalls, address: this.address, length: this.length };
-    if (this.#buffer === undefined) {
+    const views = this.#buffer === undefined ? this.#parts : [...this.#parts, this.#buffer];
+    const span = { syscalls: this.#syscalls, address: this.address, length: this.length, views: views.length };
+    if (views.length === 0) {
       twice(() => span.syscalls.munmap(span.address, span.length));
       return;
     }
-    unreachable.register(this.#buffer, span);
+    for (const view of views) unreachable.register(view, span);
     this.#buffer = undefined;
+    this.#parts.length = 0;
     twice(() => coverWithZeros(span));
   }
 
   [Symbol.dispose](): void {
     this.release();
+  }
+
+  #checkMapped(): void {
+    if (!this.#released) return;
+    throw new IospanError("ERR_IOSPAN_RELEASED", `the memory at ${hex(this.address)} has been released`, {
+      hint: "keep the object that owns the memory open for as long as it is used",
+    });
   }
 }
 

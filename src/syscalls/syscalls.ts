@@ -80,7 +80,8 @@ export interface Syscalls {
   madvise(address: bigint, length: number, advice: number): void;
   /**
    * The bytes at `address`, without a copy. The caller keeps them mapped for as long as the view can be reached;
-   * `memory.ts` is the place that does.
+   * `mapped-memory.ts` is the place that does.
+   * @throws IospanError `ERR_IOSPAN_NOT_SUPPORTED` for more bytes than an ArrayBuffer can have.
    */
   view(address: bigint, length: number): ArrayBuffer;
   /** Register access through a `view` of a device's region. */

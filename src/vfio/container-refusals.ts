@@ -1,28 +1,35 @@
 import { errno } from "../abi/errno.js";
 import { IospanError } from "../errors.js";
 import { hex, type Iova } from "../iova.js";
-import type { Syscalls } from "../syscalls/syscalls.js";
+import { factsOf, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
 import type { DmaMapping } from "./container.js";
 import type { Group } from "./group.js";
-import { type Meaning, refusal } from "./refusal.js";
+import { type About, deviceCgroupHint, type Meaning, refusal, shortages } from "./refusal.js";
 
 const NO_VFIO_HINT = "modprobe vfio-pci vfio_iommu_type1 (a kernel with CONFIG_VFIO, and an IOMMU that is switched on)";
 
 /** Why `/dev/vfio/vfio` could not be opened. */
-export function openRefused(error: unknown, path: string): unknown {
+export function openRefused(error: unknown, path: string, about: About): unknown {
   const missing: Meaning = { code: "ERR_IOSPAN_NO_VFIO", message: `${path} is not there`, hint: NO_VFIO_HINT };
   const forbidden: Meaning = {
     code: "ERR_IOSPAN_NO_PERMISSION",
     message: `${path} may not be opened`,
-    hint: `chmod 0666 ${path} (its usual mode; in a container of Docker's kind also: --device ${path})`,
+    hint: `chmod 0666 ${path} (its usual mode)`,
   };
-  const meanings = {
-    [errno.ENOENT]: missing,
-    [errno.ENODEV]: missing,
-    [errno.EACCES]: forbidden,
-    [errno.EPERM]: forbidden,
-  };
-  return refusal(error, {}, { ...missing, message: `${path} cannot be opened` }, meanings);
+  const refused = { code: "ERR_IOSPAN_SYSCALL", message: `${path} cannot be opened` } as const;
+  return refusal(
+    error,
+    about,
+    { ...refused, hint: "the kernel log may say more: dmesg | grep vfio" },
+    {
+      [errno.ENOENT]: missing,
+      [errno.ENODEV]: missing,
+      [errno.ENXIO]: missing,
+      [errno.EACCES]: forbidden,
+      [errno.EPERM]: { ...forbidden, hint: deviceCgroupHint(path) },
+      ...shortages(refused),
+    },
+  );
 }
 
 /** Why the first group's IOMMU could not be put behind a container (vfio_iommu_type1.c, vfio_iommu_type1_attach_group). */
@@ -62,13 +69,22 @@ function pagesText(bytes: number): string {
   return bytes >= 2 ** 20 ? `${(bytes / 2 ** 20).toFixed(1)} MiB` : `${Math.ceil(bytes / 1024)} KiB`;
 }
 
+/** Said in passing: the error to report is another one, so it may be unknown. */
+function limitText(syscalls: Syscalls): string {
+  try {
+    const { soft } = syscalls.memlockLimit();
+    return soft === Number.POSITIVE_INFINITY ? "unlimited" : pagesText(soft);
+  } catch (error) {
+    if (error instanceof SyscallError) return "unknown";
+    throw error;
+  }
+}
+
 /** What ENOMEM means: nearly always the limit on locked memory, which counts once per container. */
 function memlock(mapping: DmaMapping, syscalls: Syscalls): Meaning {
-  const { soft } = syscalls.memlockLimit();
-  const limit = soft === Number.POSITIVE_INFINITY ? "unlimited" : pagesText(soft);
   return {
     code: "ERR_IOSPAN_MEMLOCK",
-    message: `${pagesText(mapping.size)} more cannot be locked in memory; the limit for the process is ${limit}`,
+    message: `${pagesText(mapping.size)} more cannot be locked in memory; the limit for the process is ${limitText(syscalls)}`,
     hint:
       "raise the limit: ulimit -l unlimited in the shell, LimitMEMLOCK=infinity in a systemd unit, or " +
       "'* - memlock unlimited' in /etc/security/limits.conf; memory counts once for every container it is mapped in",
@@ -76,8 +92,8 @@ function memlock(mapping: DmaMapping, syscalls: Syscalls): Meaning {
 }
 
 /** Why VFIO_IOMMU_MAP_DMA was refused (vfio_iommu_type1.c, vfio_dma_do_map). */
-export function mapRefused(error: unknown, mapping: DmaMapping, iommu: string, syscalls: Syscalls): unknown {
-  const where = `${hex(mapping.size)} bytes at IOVA ${hex(mapping.iova)} behind ${iommu}`;
+export function mapRefused(error: unknown, mapping: DmaMapping, about: About, syscalls: Syscalls): unknown {
+  const where = `${hex(mapping.size)} bytes at IOVA ${hex(mapping.iova)} behind ${about.iommu}`;
   const range: Meaning = {
     code: "ERR_IOSPAN_MAP_RANGE",
     message: `${where} are misaligned, in a reserved range (Arm keeps 0x8000000-0x80fffff for MSIs) or beyond the aperture`,
@@ -85,7 +101,7 @@ export function mapRefused(error: unknown, mapping: DmaMapping, iommu: string, s
   };
   return refusal(
     error,
-    { iommu },
+    about,
     {
       code: "ERR_IOSPAN_MAP_REFUSED",
       message: `${where} cannot be mapped`,
@@ -99,7 +115,7 @@ export function mapRefused(error: unknown, mapping: DmaMapping, iommu: string, s
       },
       [errno.ENOSPC]: {
         code: "ERR_IOSPAN_DMA_ENTRY_LIMIT",
-        message: `the container of ${iommu} has no entry left for another mapping`,
+        message: `the container of ${about.iommu} has no entry left for another mapping`,
         hint:
           "use fewer, larger mappings, or raise the limit before opening: " +
           "echo 262144 > /sys/module/vfio_iommu_type1/parameters/dma_entry_limit",
@@ -127,23 +143,37 @@ function isMemoryShortage(error: unknown): boolean {
 }
 
 /** Why VFIO_IOMMU_UNMAP_DMA was refused; nothing was unmapped then (vfio_iommu_type1.c, vfio_dma_do_unmap). */
-export function unmapRefused(error: unknown, iova: Iova, size: number, iommu: string): unknown {
-  return refusal(
-    error,
-    { iommu },
-    {
-      code: "ERR_IOSPAN_UNMAP_REFUSED",
-      message: `${hex(size)} bytes at IOVA ${hex(iova)} behind ${iommu} cannot be unmapped`,
-      hint: "they must be whole mappings, as they were mapped",
-    },
+export function unmapRefused(error: unknown, iova: Iova, size: number, about: About): unknown {
+  return refusal(error, about, {
+    code: "ERR_IOSPAN_UNMAP_REFUSED",
+    message: `${hex(size)} bytes at IOVA ${hex(iova)} behind ${about.iommu} cannot be unmapped`,
+    hint: "they must be whole mappings, as they were mapped",
+  });
+}
+
+/** A container that did not say whether something is mapped. */
+export function probeRefused(error: SyscallError, iova: Iova, size: bigint, about: About): IospanError {
+  return new IospanError(
+    "ERR_IOSPAN_SYSCALL",
+    `cannot ask whether ${hex(iova)} (${hex(size)} bytes) is mapped behind ${about.iommu}: ${error.message}`,
+    { ...about, ...factsOf(error), hint: "the kernel log may say more: dmesg | tail" },
   );
 }
 
-/** A container that lost mappings, or never had them. */
-export function shortUnmap(iova: Iova, size: number, unmapped: number, iommu: string): IospanError {
+/**
+ * A container that lost mappings, or never had them.
+ * @param device the devices whose groups are inside, joined.
+ */
+export function shortUnmap(
+  iova: Iova,
+  size: number,
+  unmapped: number,
+  iommu: string,
+  device?: string | undefined,
+): IospanError {
   return new IospanError(
     "ERR_IOSPAN_UNMAP_SHORT",
     `only ${unmapped} of ${size} bytes at IOVA ${hex(iova)} were mapped behind ${iommu}`,
-    { iommu, hint: "something else than this space unmaps in its containers; devices may have missed DMA" },
+    { device, iommu, hint: "something else than this space unmaps in its containers; devices may have missed DMA" },
   );
 }

@@ -1,6 +1,7 @@
 import { decodeCapabilities, findCapability } from "../abi/capability.js";
 import type { Decoded } from "../abi/codec.js";
 import { errno } from "../abi/errno.js";
+import type { Ioctl } from "../abi/ioctl.js";
 import {
   dmaMap,
   dmaUnmap,
@@ -21,14 +22,14 @@ import {
   VFIO_IOMMU_INFO,
   VFIO_IOMMU_TYPE1_INFO,
 } from "../abi/vfio-container-info.js";
-import { IospanError, malformedAnswer } from "../errors.js";
+import { IospanError } from "../errors.js";
 import { hex, type Iova, type IovaRange, iova as toIova } from "../iova.js";
 import { MappedMemory } from "../syscalls/mapped-memory.js";
 import { MAP_ANONYMOUS, MAP_PRIVATE, O_RDWR, PROT_NONE } from "../syscalls/mmap-flags.js";
-import { type Fd, factsOf, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
-import { mapRefused, openRefused, setIommuRefused, unmapRefused } from "./container-refusals.js";
+import { type Fd, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
+import { mapRefused, openRefused, probeRefused, setIommuRefused, unmapRefused } from "./container-refusals.js";
 import type { Group } from "./group.js";
-import { unexplained } from "./refusal.js";
+import { type About, malformed, unexplained } from "./refusal.js";
 
 export const accesses = ["read", "write", "read-write"] as const;
 
@@ -71,7 +72,6 @@ const CONTAINER_PATH = "/dev/vfio/vfio";
  * domains below it as the groups' IOMMUs need (vfio_iommu_type1.c, vfio_iommu_type1_attach_group).
  */
 export class Container implements Disposable {
-  /** The IOMMUs whose groups are inside, for messages. */
   readonly #syscalls: Syscalls;
   readonly #groups = new Set<Group>();
   #fd: Fd | undefined;
@@ -82,19 +82,22 @@ export class Container implements Disposable {
     this.#fd = fd;
   }
 
-  /** @throws IospanError `ERR_IOSPAN_NO_VFIO` where the kernel has no VFIO or no type1 backend. */
-  static async open(syscalls: Syscalls): Promise<Container> {
+  /**
+   * @param about the device it is opened for and that device's IOMMU, for errors: there is no group inside yet.
+   * @throws IospanError `ERR_IOSPAN_NO_VFIO` where the kernel has no VFIO or no type1 backend, `ERR_IOSPAN_NO_PERMISSION`.
+   */
+  static async open(syscalls: Syscalls, about: About = {}): Promise<Container> {
     let fd: Fd;
     try {
       fd = await syscalls.openAsync(CONTAINER_PATH, O_RDWR);
     } catch (error) {
-      throw openRefused(error, CONTAINER_PATH);
+      throw openRefused(error, CONTAINER_PATH, about);
     }
     try {
-      checkVersion(syscalls, fd);
+      checkVersion(syscalls, fd, about);
     } catch (error) {
       syscalls.close(fd);
-      throw unexplained(error, `asking ${CONTAINER_PATH} for its version`);
+      throw unexplained(error, `asking ${CONTAINER_PATH} for its version`, about);
     }
     return new Container(syscalls, fd);
   }
@@ -106,6 +109,11 @@ export class Container implements Disposable {
   /** IOMMUs behind the groups inside, joined for messages. */
   get iommus(): string {
     return [...new Set([...this.#groups].map((group) => group.iommu))].join(", ");
+  }
+
+  /** The devices that the groups inside were opened for, joined for messages. */
+  get devices(): string {
+    return [...new Set([...this.#groups].map((group) => group.device))].join(", ");
   }
 
   get groups(): ReadonlySet<Group> {
@@ -142,12 +150,7 @@ export class Container implements Disposable {
 
   /** @throws IospanError `ERR_IOSPAN_MALFORMED_ANSWER` when the kernel's answer makes no sense. */
   info(): ContainerInfo {
-    let bytes: Uint8Array;
-    try {
-      bytes = this.#infoBytes(type1Info.size);
-    } catch (error) {
-      throw unexplained(error, `asking what ${this.iommus} can map`, { iommu: this.iommus });
-    }
+    const bytes = this.#infoBytes(type1Info.size);
     const { flags, iova_pgsizes, cap_offset } = type1Info.decode(bytes);
     const chain = decodeCapabilities(bytes, (flags & VFIO_IOMMU_INFO.CAPS) === 0 ? 0 : cap_offset);
     const ranges = findCapability(chain, VFIO_IOMMU_TYPE1_INFO.CAP_IOVA_RANGE);
@@ -162,20 +165,12 @@ export class Container implements Disposable {
 
   /** @throws IospanError saying why the kernel refused; nothing is mapped then. */
   map(mapping: DmaMapping): void {
-    try {
-      this.#syscalls.ioctl(this.#openFd(), VFIO_IOMMU_MAP_DMA, encodeMap(mapping));
-    } catch (error) {
-      throw mapRefused(error, mapping, this.iommus, this.#syscalls);
-    }
+    this.#ioctl(VFIO_IOMMU_MAP_DMA, encodeMap(mapping), (error) => this.#mapRefused(error, mapping));
   }
 
   /** {@link map} off the event loop: pinning takes a while for large mappings. */
   async mapAsync(mapping: DmaMapping): Promise<void> {
-    try {
-      await this.#syscalls.ioctlAsync(this.#openFd(), VFIO_IOMMU_MAP_DMA, encodeMap(mapping));
-    } catch (error) {
-      throw mapRefused(error, mapping, this.iommus, this.#syscalls);
-    }
+    await this.#ioctlAsync(VFIO_IOMMU_MAP_DMA, encodeMap(mapping), (error) => this.#mapRefused(error, mapping));
   }
 
   /**
@@ -185,23 +180,15 @@ export class Container implements Disposable {
    */
   unmap(iova: Iova, size: number): number {
     const bytes = dmaUnmap.encode({ iova, size });
-    try {
-      this.#syscalls.ioctl(this.#openFd(), VFIO_IOMMU_UNMAP_DMA, bytes);
-    } catch (error) {
-      throw unmapRefused(error, iova, size, this.iommus);
-    }
-    return unmappedSize(bytes, size);
+    this.#ioctl(VFIO_IOMMU_UNMAP_DMA, bytes, (error) => unmapRefused(error, iova, size, this.#about));
+    return unmappedSize(bytes, size, this.#about);
   }
 
   /** {@link unmap} off the event loop. */
   async unmapAsync(iova: Iova, size: number): Promise<number> {
     const bytes = dmaUnmap.encode({ iova, size });
-    try {
-      await this.#syscalls.ioctlAsync(this.#openFd(), VFIO_IOMMU_UNMAP_DMA, bytes);
-    } catch (error) {
-      throw unmapRefused(error, iova, size, this.iommus);
-    }
-    return unmappedSize(bytes, size);
+    await this.#ioctlAsync(VFIO_IOMMU_UNMAP_DMA, bytes, (error) => unmapRefused(error, iova, size, this.#about));
+    return unmappedSize(bytes, size, this.#about);
   }
 
   /**
@@ -213,29 +200,36 @@ export class Container implements Disposable {
     try {
       this.#probePage ??= inaccessiblePage(this.#syscalls);
     } catch (error) {
-      throw unexplained(error, "taking a page of address space to ask the kernel with");
+      throw unexplained(error, "taking a page of address space to ask the kernel with", this.#about);
     }
     const { address } = this.#probePage;
     const bytes = dmaMap.encode({ flags: VFIO_DMA_MAP_FLAG.READ, vaddr: address, iova, size });
     try {
       this.#syscalls.ioctl(this.#openFd(), VFIO_IOMMU_MAP_DMA, bytes);
     } catch (error) {
-      return probeAnswer(error, iova, size, this.iommus);
+      return probeAnswer(error, iova, size, this.#about);
     }
     // Unpinnable memory was pinned: undo it and say so.
     this.unmap(iova, Number(size));
-    throw malformedAnswer(`the kernel mapped inaccessible memory at ${hex(iova)}`);
+    throw malformed(`the kernel mapped inaccessible memory at ${hex(iova)}`, this.#about);
   }
 
-  /** Closes the container. Groups that are still inside keep its mappings alive in the kernel: take them out first. */
+  /**
+   * Closes the container. Groups that are still inside keep its mappings alive in the kernel: take them out first.
+   * @throws IospanError when the kernel reports an error; the container is closed all the same.
+   */
   close(): void {
     const fd = this.#fd;
     if (fd === undefined) return;
     this.#fd = undefined;
     try {
-      this.#probePage?.release();
-    } finally {
-      this.#syscalls.close(fd);
+      try {
+        this.#probePage?.release();
+      } finally {
+        this.#syscalls.close(fd);
+      }
+    } catch (error) {
+      throw unexplained(error, "closing the container", this.#about);
     }
   }
 
@@ -254,13 +248,41 @@ export class Container implements Disposable {
   /** Asks with room for the struct, then again with as much room as the kernel wants; the chain may grow in between. */
   #infoBytes(length: number): Uint8Array {
     const bytes = type1Info.encode({}, new Uint8Array(length - type1Info.size));
-    this.#syscalls.ioctl(this.#openFd(), VFIO_IOMMU_GET_INFO, bytes);
+    this.#ioctl(VFIO_IOMMU_GET_INFO, bytes, (error) =>
+      unexplained(error, `asking what ${this.iommus} can map`, this.#about),
+    );
     const { argsz } = type1Info.decode(bytes);
     if (argsz <= length) return bytes;
     if (argsz > MOST_INFO_BYTES) {
-      throw malformedAnswer(`the container wants ${argsz} bytes to describe itself`);
+      throw malformed(`the container wants ${argsz} bytes to describe itself`, this.#about);
     }
     return this.#infoBytes(argsz);
+  }
+
+  /** Whom an error of a call on the container is about. */
+  get #about(): About {
+    return { device: this.devices, iommu: this.iommus };
+  }
+
+  #mapRefused(error: unknown, mapping: DmaMapping): unknown {
+    return mapRefused(error, mapping, this.#about, this.#syscalls);
+  }
+
+  /** A call on the container; `explain` makes the error of a refusal. */
+  #ioctl(call: Ioctl, bytes: Uint8Array, explain: (error: unknown) => unknown): void {
+    try {
+      this.#syscalls.ioctl(this.#openFd(), call, bytes);
+    } catch (error) {
+      throw explain(error);
+    }
+  }
+
+  async #ioctlAsync(call: Ioctl, bytes: Uint8Array, explain: (error: unknown) => unknown): Promise<void> {
+    try {
+      await this.#syscalls.ioctlAsync(this.#openFd(), call, bytes);
+    } catch (error) {
+      throw explain(error);
+    }
   }
 
   #openFd(): Fd {
@@ -281,15 +303,17 @@ function unsetQuietly(group: Group): void {
 /** A page of IOVA ranges is some 250 of them; no real machine has more, and a wrong answer must not fill the memory. */
 const MOST_INFO_BYTES = 2 ** 20;
 
-function checkVersion(syscalls: Syscalls, fd: Fd): void {
+function checkVersion(syscalls: Syscalls, fd: Fd, about: About): void {
   const version = syscalls.ioctl(fd, VFIO_GET_API_VERSION, 0);
   if (version !== VFIO_API_VERSION) {
     throw new IospanError("ERR_IOSPAN_NO_VFIO", `VFIO's API version is ${version}, not ${VFIO_API_VERSION}`, {
+      ...about,
       hint: "use a newer iospan",
     });
   }
   if (syscalls.ioctl(fd, VFIO_CHECK_EXTENSION, VFIO_EXTENSION.TYPE1v2_IOMMU) === 0) {
     throw new IospanError("ERR_IOSPAN_NO_VFIO", "the kernel offers no type1 IOMMU backend", {
+      ...about,
       hint: "modprobe vfio_iommu_type1",
     });
   }
@@ -299,10 +323,10 @@ function encodeMap({ iova, address, size, access }: DmaMapping): Uint8Array {
   return dmaMap.encode({ flags: ACCESS_FLAGS[access], vaddr: address, iova, size });
 }
 
-function unmappedSize(bytes: Uint8Array, asked: number): number {
+function unmappedSize(bytes: Uint8Array, asked: number, about: About): number {
   const { size }: Decoded<typeof dmaUnmap> = dmaUnmap.decode(bytes);
   if (size > BigInt(asked)) {
-    throw malformedAnswer(`the kernel says it unmapped ${size} of ${asked} bytes`);
+    throw malformed(`the kernel says it unmapped ${size} of ${asked} bytes`, about);
   }
   return Number(size);
 }
@@ -314,7 +338,7 @@ function inaccessiblePage(syscalls: Syscalls): MappedMemory {
 }
 
 /** What a probing MAP_DMA was refused with says whether the range was free. */
-function probeAnswer(error: unknown, iova: Iova, size: bigint, iommu: string): boolean {
+function probeAnswer(error: unknown, iova: Iova, size: bigint, about: About): boolean {
   if (!(error instanceof SyscallError)) throw error;
   switch (error.errno) {
     case errno.EEXIST:
@@ -325,10 +349,6 @@ function probeAnswer(error: unknown, iova: Iova, size: bigint, iommu: string): b
     case errno.EFAULT:
       return false;
     default:
-      throw new IospanError(
-        "ERR_IOSPAN_SYSCALL",
-        `cannot ask whether ${hex(iova)} (${hex(size)} bytes) is mapped: ${error.message}`,
-        { iommu, ...factsOf(error), hint: "the kernel log may say more: dmesg | tail" },
-      );
+      throw probeRefused(error, iova, size, about);
   }
 }

@@ -27,7 +27,8 @@ const PCI_REGION_NAMES = new Map<number, string>(
 );
 
 /**
- * An open device: its registers, interrupts and reset. For a space's interfaces the space opens and closes it.
+ * An open device: its registers, interrupts and reset. The devices of a space are opened and closed by the space: do not
+ * close them, nor declare them with `using`.
  */
 export class Device implements DeviceIdentity, AsyncDisposable {
   readonly name: string;
@@ -51,9 +52,8 @@ export class Device implements DeviceIdentity, AsyncDisposable {
     this.iommu = identity.iommu;
     this.resettable = (info.flags & VFIO_DEVICE_FLAGS.RESET) !== 0;
     this.#regions = readRegions(syscalls, fd, identity, info.num_regions);
-    this.#interrupts = new Interrupts(syscalls, identity.name, identity.bus, fd, info.num_irqs);
-    const config = identity.bus === "pci" ? this.#regions.find((region) => region.name === "config") : undefined;
-    this.pciConfig = config === undefined ? undefined : new PciConfig(config);
+    this.#interrupts = new Interrupts(syscalls, identity.name, identity.bus, fd, info.num_irqs, identity.iommu);
+    this.pciConfig = identity.bus === "pci" ? new PciConfig(this.region("config")) : undefined;
   }
 
   /** Opens a device of an open group that is in a container. The kernel resets it where it can. */
@@ -138,10 +138,11 @@ export class Device implements DeviceIdentity, AsyncDisposable {
   }
 
   /**
-   * Makes the device harmless: no interrupts, no bus mastering, reset. Every step is taken even if one before it failed.
+   * Takes the device's voice: no interrupts, and on PCI no bus mastering, so no DMA. A platform device has no such switch:
+   * only its reset, or its own driver, stops it. Every step is taken even if one before it failed.
    * @returns what went wrong.
    */
-  async quiesce(): Promise<readonly unknown[]> {
+  silence(): readonly unknown[] {
     if (this.closed) return [];
     const failures = [...this.#interrupts.closeAll()];
     try {
@@ -149,6 +150,16 @@ export class Device implements DeviceIdentity, AsyncDisposable {
     } catch (error) {
       failures.push(error);
     }
+    return failures;
+  }
+
+  /**
+   * {@link silence}, then a reset where there is one.
+   * @returns what went wrong.
+   */
+  async quiesce(): Promise<readonly unknown[]> {
+    if (this.closed) return [];
+    const failures = [...this.silence()];
     try {
       if (this.resettable) await this.reset();
     } catch (error) {
@@ -197,7 +208,8 @@ export class Device implements DeviceIdentity, AsyncDisposable {
     if (this.#fd !== undefined) return this.#fd;
     throw new IospanError("ERR_IOSPAN_RELEASED", `${this.name} is closed`, {
       device: this.name,
-      hint: "open it again",
+      iommu: this.iommu,
+      hint: "open it again; in a space: detach() and attach() it",
     });
   }
 }
@@ -211,20 +223,22 @@ function readDeviceInfo(syscalls: Syscalls, fd: Fd): Decoded<typeof deviceInfo> 
 /** More regions than any device has; the kernel would be asked about each. */
 const MOST_REGIONS = 256;
 
-function readRegions(syscalls: Syscalls, fd: Fd, { name, bus }: DeviceIdentity, count: number): readonly Region[] {
+function readRegions(syscalls: Syscalls, fd: Fd, identity: DeviceIdentity, count: number): readonly Region[] {
+  const { name, bus } = identity;
   if (count > MOST_REGIONS) {
     throw malformedAnswer(`the kernel says that ${name} has ${count} regions`);
   }
   const regions: Region[] = [];
   for (let index = 0; index < count; index += 1) {
     const label = (bus === "pci" ? PCI_REGION_NAMES.get(index) : undefined) ?? `region${index}`;
-    const info = tolerant(() => readRegionInfo(syscalls, fd, index, label));
-    if (info !== undefined) regions.push(new Region(syscalls, name, fd, info));
+    const read = () => readRegionInfo(syscalls, fd, index, label);
+    const info = bus === "pci" && index === VFIO_PCI_REGION_INDEX.VGA ? tolerant(read) : read();
+    if (info !== undefined) regions.push(new Region(syscalls, identity, fd, info));
   }
   return regions;
 }
 
-/** vfio-pci answers EINVAL for its VGA index on a device that is no display. */
+/** vfio-pci counts its VGA index always, and answers EINVAL for it on a device that is no display. */
 function tolerant(read: () => RegionInfo | undefined): RegionInfo | undefined {
   try {
     return read();

@@ -1,9 +1,9 @@
 import { errno } from "../abi/errno.js";
 import { formatHolders, groupHolders } from "../machine/group-holders.js";
-import type { Syscalls } from "../syscalls/syscalls.js";
+import { SyscallError, type Syscalls } from "../syscalls/syscalls.js";
 import { unsafeInterrupts } from "./container-refusals.js";
 import type { Group, GroupIdentity } from "./group.js";
-import { type Meaning, refusal } from "./refusal.js";
+import { deviceCgroupHint, type Meaning, refusal, shortages } from "./refusal.js";
 
 /** Why `/dev/vfio/N` could not be opened (drivers/vfio/group.c, vfio_group_fops_open). */
 export function groupOpenRefused(error: unknown, group: GroupIdentity, syscalls: Syscalls): unknown {
@@ -14,25 +14,29 @@ export function groupOpenRefused(error: unknown, group: GroupIdentity, syscalls:
     message: `${path}, the group of ${device}, may not be opened`,
     hint: `give yourself the group: chown $USER ${path} (or a udev rule: SUBSYSTEM=="vfio", OWNER="…")`,
   };
+  // The device cgroup answers EPERM, mode bits EACCES; and VFIO asks for a capability (vfio_group_fops_open).
+  const confined: Meaning = {
+    code: "ERR_IOSPAN_NO_PERMISSION",
+    message: `${path}, the group of ${device}, may not be opened, whoever owns it`,
+    hint: `${deviceCgroupHint(path)}; a group without an IOMMU (no-IOMMU mode) also takes CAP_SYS_RAWIO`,
+  };
   const unbound: Meaning = {
     code: "ERR_IOSPAN_WRONG_DRIVER",
     message: `${path} is not there: no device of the group of ${device} is bound to a VFIO driver`,
     hint: "bind the device to vfio-pci or vfio-platform first",
   };
+  const refused = { code: "ERR_IOSPAN_SYSCALL", message: `${path}, the group of ${device}, cannot be opened` } as const;
   return refusal(
     error,
     { device, iommu },
-    {
-      code: "ERR_IOSPAN_SYSCALL",
-      message: `${path}, the group of ${device}, cannot be opened`,
-      hint: "the kernel log says more: dmesg | grep vfio",
-    },
+    { ...refused, hint: "the kernel log says more: dmesg | grep vfio" },
     {
       [errno.ENOENT]: unbound,
       [errno.ENODEV]: unbound,
       [errno.ENXIO]: unbound,
       [errno.EACCES]: forbidden,
-      [errno.EPERM]: forbidden,
+      [errno.EPERM]: confined,
+      ...shortages(refused),
       ...(isBusy(error) ? { [errno.EBUSY]: busy(group, syscalls) } : {}),
     },
   );
@@ -44,15 +48,35 @@ function isBusy(error: unknown): boolean {
 
 function busy({ id, device }: GroupIdentity, syscalls: Syscalls): Meaning {
   const holders = groupHolders({ syscalls }, id);
-  const who = holders.length === 0 ? "" : ` by process ${formatHolders(holders)}`;
+  const own = holders.length === 0 ? undefined : ownPid(syscalls);
+  const others = holders.filter(({ pid }) => pid !== own);
+  const isOurs = others.length < holders.length;
+  const who = [
+    ...(isOurs ? ["this very process"] : []),
+    ...(others.length > 0 ? [`process ${formatHolders(others)}`] : []),
+  ].join(" and ");
+  const hints = [
+    ...(isOurs ? ["this process has it open already: close the other space or device object first"] : []),
+    ...(others.length > 0 ? [`end it: kill ${others.map(({ pid }) => pid).join(" ")}`] : []),
+  ];
   return {
     code: "ERR_IOSPAN_GROUP_BUSY",
-    message: `/dev/vfio/${id}, the group of ${device}, is in use${who}`,
+    message: `/dev/vfio/${id}, the group of ${device}, is in use${who && ` by ${who}`}`,
     hint:
-      holders[0] === undefined
-        ? `find out who has it: fuser -v /dev/vfio/${id} (an open device or a mapped region keeps it too)`
-        : `end it: kill ${holders.map(({ pid }) => pid).join(" ")}`,
+      hints.join("; ") ||
+      `find out who has it: fuser -v /dev/vfio/${id} (an open device or a mapped region keeps it too)`,
   };
+}
+
+/** This process's number as the same /proc gives it that the holders were found in; undefined where it does not tell. */
+function ownPid(syscalls: Syscalls): number | undefined {
+  try {
+    const link = syscalls.readLink("/proc/self");
+    return /^\d+$/.test(link) ? Number(link) : undefined;
+  } catch (error) {
+    if (error instanceof SyscallError) return undefined;
+    throw error;
+  }
 }
 
 /** Why a group could not join a container (drivers/vfio/container.c, drivers/iommu/iommu.c, vfio_iommu_type1.c). */
@@ -103,15 +127,13 @@ export function unsetContainerRefused(error: unknown, { id, device, iommu }: Gro
 
 /** Why a device could not be opened (drivers/vfio/group.c, vfio_group_ioctl_get_device_fd). */
 export function deviceRefused(error: unknown, { id, iommu }: Group, device: string): unknown {
+  const refused = { code: "ERR_IOSPAN_SYSCALL", message: `${device} cannot be opened` } as const;
   return refusal(
     error,
     { device, iommu },
+    { ...refused, hint: "the kernel log says more: dmesg | grep vfio" },
     {
-      code: "ERR_IOSPAN_SYSCALL",
-      message: `${device} cannot be opened`,
-      hint: "the kernel log says more: dmesg | grep vfio",
-    },
-    {
+      ...shortages(refused),
       [errno.ENODEV]: {
         code: "ERR_IOSPAN_WRONG_DRIVER",
         message: `group ${id} has no device ${device} bound to a VFIO driver`,

@@ -27,7 +27,7 @@ export interface GroupIdentity {
  * An open VFIO group, `/dev/vfio/N`: the unit in which devices change hands. A group can be open once on a machine, and
  * stays taken for as long as one of its devices or a mapping of a device's region is open (drivers/vfio/group.c).
  */
-export class Group implements GroupIdentity {
+export class Group implements GroupIdentity, Disposable {
   readonly id: number;
   readonly iommu: string;
   readonly device: string;
@@ -99,11 +99,23 @@ export class Group implements GroupIdentity {
     }
   }
 
-  /** Closes the group, which takes it out of its container if no device of it is open. */
+  /**
+   * Closes the group, which takes it out of its container if no device of it is open.
+   * @throws IospanError when the kernel reports an error; the group is closed all the same.
+   */
   close(): void {
     const fd = this.#fd;
     this.#fd = undefined;
-    if (fd !== undefined) this.#syscalls.close(fd);
+    if (fd === undefined) return;
+    try {
+      this.#syscalls.close(fd);
+    } catch (error) {
+      throw unexplained(error, `closing group ${this.id}`, { device: this.device, iommu: this.iommu });
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
   }
 
   #checkViable(): void {
@@ -125,6 +137,7 @@ export class Group implements GroupIdentity {
     if (this.#fd !== undefined) return this.#fd;
     throw new IospanError("ERR_IOSPAN_CLOSED", `group ${this.id} is closed`, {
       device: this.device,
+      iommu: this.iommu,
       hint: "open it again",
     });
   }

@@ -26,7 +26,9 @@ export function readInterruptInfo(syscalls: Syscalls, fd: Fd, index: number): In
 /**
  * One interrupt index of a device (INTx, MSI, MSI-X, a platform interrupt) and the eventfds of its vectors. Enabling more
  * vectors than before is possible while others are in use only where the kernel can resize (MSI-X since Linux 6.5);
- * elsewhere all are disabled for a moment and enabled again (drivers/vfio/pci/vfio_pci_intrs.c).
+ * elsewhere all are disabled for a moment and enabled again (drivers/vfio/pci/vfio_pci_intrs.c). What a device signals in
+ * that moment is lost, so the eventfds of the vectors that were in use are signalled once each: a wake too many is harmless,
+ * one too few is not.
  */
 export class InterruptIndex {
   readonly info: InterruptIndexInfo;
@@ -50,7 +52,11 @@ export class InterruptIndex {
     return this.#armed.has(vector);
   }
 
-  /** From now on the vector signals `eventfd`. @throws SyscallError; nothing has changed then. */
+  /**
+   * From now on the vector signals `eventfd`.
+   * @throws SyscallError; the same vectors are armed as before then. AggregateError when others had to be disabled for it
+   * and could not be enabled again: the refusal and what kept them from it. No vector is armed then.
+   */
   arm(vector: number, eventfd: Fd): void {
     if (this.#canSetAlone(vector)) this.#set(vector, [eventfd]);
     else this.#regrow(vector, eventfd);
@@ -77,15 +83,39 @@ export class InterruptIndex {
 
   #regrow(vector: number, eventfd: Fd): void {
     const before = this.#eventfds(this.#enabled);
-    const after = this.#eventfds(Math.max(this.#enabled, vector + 1));
+    const after = this.#eventfds(vector + 1);
     after[vector] = eventfd;
     this.#switchOff();
     try {
       this.#set(0, after);
     } catch (error) {
-      if (before.some((armed) => armed !== NOBODY)) this.#set(0, before);
-      this.#enabled = before.length;
+      if (this.inUse) this.#restore(before, error);
       throw error;
+    }
+    this.#wakeArmed();
+  }
+
+  #restore(eventfds: readonly number[], reason: unknown): void {
+    try {
+      this.#set(0, eventfds);
+    } catch (error) {
+      this.#armed.clear();
+      throw new AggregateError([reason, error], "the vectors in use were disabled and could not be enabled again");
+    }
+    this.#enabled = eventfds.length;
+    this.#wakeArmed();
+  }
+
+  /** Whoever waits looks at the device once, as it may have signalled while its vectors were disabled. */
+  #wakeArmed(): void {
+    for (const eventfd of this.#armed.values()) {
+      try {
+        this.#syscalls.writeEventfd(eventfd, 1);
+      } catch (error) {
+        // EAGAIN: its counter is full, so that its reader wakes anyway. There is no other refusal of an open eventfd
+        // (fs/eventfd.c, eventfd_write), and the others are still to be woken.
+        if (!(error instanceof SyscallError)) throw error;
+      }
     }
   }
 
@@ -108,6 +138,8 @@ export class InterruptIndex {
     const { name } = VFIO_DEVICE_SET_IRQS;
     const available = this.#syscalls.ioctl(this.#fd, VFIO_DEVICE_SET_IRQS, bytes);
     // A positive answer is a refusal too: so many vectors could be had, and none was enabled (vfio_msi_enable).
-    if (available > 0) throw new SyscallError(name, errno.ENOSPC, "ENOSPC", `only ${available} vectors are to be had`);
+    if (available > 0) {
+      throw new SyscallError(name, errno.ENOSPC, "ENOSPC", `only ${available} of ${start + count} vectors can be had`);
+    }
   }
 }

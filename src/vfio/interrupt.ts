@@ -1,10 +1,12 @@
-import { IospanError } from "../errors.js";
 import type { Fd, Syscalls } from "../syscalls/syscalls.js";
-import { unexplained } from "./refusal.js";
+import { type About, unexplained } from "./refusal.js";
 
 /** What one turn of the loop over an interrupt gets. */
 export interface InterruptEvent {
-  /** How often it fired since the last turn, at least 1. A level-triggered one stays masked in between, so it is 1. */
+  /**
+   * How often it fired since the last turn, at least 1. A level-triggered one stays masked in between, so it is 1.
+   * May include one that never was: see {@link Interrupt}.
+   */
   readonly count: number;
 }
 
@@ -17,6 +19,8 @@ export interface InterruptOptions {
 export interface InterruptLine {
   /** For messages: `MSI 0 of 0000:02:00.0`. */
   readonly label: string;
+  /** For errors: the device it belongs to. */
+  readonly about: About;
   /** Opens a masked line again; does nothing for those the kernel does not mask. */
   unmask(): void;
   /** Takes the eventfd away from the device. */
@@ -35,6 +39,10 @@ interface Waiter {
  *
  * A level-triggered line (INTx, most platform interrupts) is masked by the kernel when it fires and opened again when the
  * loop asks for the next one: quiet the device in the loop's body.
+ *
+ * Be ready for a turn without an interrupt of the device: where the kernel cannot add vectors to those in use (MSI; MSI-X
+ * before Linux 6.5), listening to a vector above all others of its kind switches these off for a moment. As they may have
+ * fired in it, each of them then counts one, whether it did or not.
  */
 export class Interrupt implements AsyncIterableIterator<InterruptEvent, undefined>, AsyncDisposable, Disposable {
   readonly #syscalls: Syscalls;
@@ -46,6 +54,7 @@ export class Interrupt implements AsyncIterableIterator<InterruptEvent, undefine
   #pending = 0;
   #masked = false;
   #closed = false;
+  #failure: { readonly reason: unknown } | undefined;
 
   private constructor(syscalls: Syscalls, line: InterruptLine, eventfd: Fd, signal: AbortSignal | undefined) {
     this.#syscalls = syscalls;
@@ -66,10 +75,11 @@ export class Interrupt implements AsyncIterableIterator<InterruptEvent, undefine
 
   /**
    * The next time it fires, at once if it has fired since the last turn. `done` after {@link close}.
-   * @throws the signal's reason once it is aborted.
+   * @throws the signal's reason once it is aborted; IospanError when the kernel took the interrupt away, which closes it.
    */
   next(): Promise<IteratorResult<InterruptEvent, undefined>> {
     if (this.#signal?.aborted) return this.#abort();
+    if (this.#failure !== undefined) return Promise.reject(this.#failure.reason);
     if (this.#closed) return Promise.resolve({ done: true, value: undefined });
     if (this.#pending > 0) return Promise.resolve({ done: false, value: this.#take() });
     return new Promise((resolve, reject) => {
@@ -84,21 +94,32 @@ export class Interrupt implements AsyncIterableIterator<InterruptEvent, undefine
     return { done: true, value: undefined };
   }
 
-  /** Disarms the interrupt and ends a loop that waits for it. A second call does nothing. */
+  /**
+   * Disarms the interrupt and ends a loop that waits for it. A second call does nothing.
+   * @throws IospanError the first thing that went wrong; it is closed all the same.
+   */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     this.#signal?.removeEventListener("abort", this.#aborted);
     for (const waiter of this.#waiters.splice(0)) waiter.resolve({ done: true, value: undefined });
-    try {
-      this.#unwatch();
-    } finally {
+    const failures: unknown[] = [];
+    for (const step of [this.#unwatch, () => this.#line.disarm(), () => this.#syscalls.close(this.#eventfd)]) {
       try {
-        this.#line.disarm();
-      } finally {
-        this.#syscalls.close(this.#eventfd);
+        step();
+      } catch (error) {
+        failures.push(error);
       }
     }
+    if (failures.length > 0) throw unexplained(failures[0], `closing ${this.#line.label}`, this.#line.about);
+  }
+
+  /** @internal The line signals no more: every wait, now or later, is rejected with `reason`. */
+  fail(reason: unknown): void {
+    if (this.#closed) return;
+    this.#failure = { reason };
+    for (const waiter of this.#waiters.splice(0)) waiter.reject(reason);
+    this.#closeQuietly();
   }
 
   [Symbol.asyncIterator](): this {
@@ -119,7 +140,8 @@ export class Interrupt implements AsyncIterableIterator<InterruptEvent, undefine
     try {
       this.#pending += this.#syscalls.readEventfd(this.#eventfd);
     } catch (error) {
-      for (const waiter of this.#waiters.splice(0)) waiter.reject(unexplained(error, `reading ${this.#line.label}`));
+      const reason = unexplained(error, `reading ${this.#line.label}`, this.#line.about);
+      for (const waiter of this.#waiters.splice(0)) waiter.reject(reason);
       return;
     }
     if (this.#pending === 0) return;
@@ -159,16 +181,7 @@ export class Interrupt implements AsyncIterableIterator<InterruptEvent, undefine
       this.#masked = false;
     } catch (error) {
       this.#waiters.pop();
-      reject(error);
+      reject(unexplained(error, `unmasking ${this.#line.label}`, this.#line.about));
     }
   }
-}
-
-/** An index that the device does not have. */
-export function noInterrupt(device: string, kind: string, vector: number, count: number): IospanError {
-  const message = `${device} has no ${kind} ${vector}${count === 0 ? "" : ` (there are ${count}, from 0)`}`;
-  return new IospanError("ERR_IOSPAN_NOT_SUPPORTED", message, {
-    device,
-    hint: "device.interrupts lists what there is",
-  });
 }

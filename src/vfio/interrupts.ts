@@ -1,11 +1,18 @@
 import { errno } from "../abi/errno.js";
 import { VFIO_IRQ_INFO, VFIO_PCI_IRQ_INDEX } from "../abi/vfio-irq.js";
-import { IospanError, malformedAnswer } from "../errors.js";
+import type { IospanError } from "../errors.js";
 import type { BusType } from "../machine/machine.js";
 import { type Fd, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
-import { Interrupt, type InterruptOptions, noInterrupt } from "./interrupt.js";
+import { Interrupt, type InterruptLine, type InterruptOptions } from "./interrupt.js";
 import { InterruptIndex, readInterruptInfo } from "./interrupt-index.js";
-import { refusal, unexplained } from "./refusal.js";
+import {
+  armRefused,
+  type InterruptOwner,
+  interruptsLost,
+  listenedToAlready,
+  noInterrupt,
+} from "./interrupt-refusals.js";
+import { type About, malformed } from "./refusal.js";
 
 /**
  * `intx`, `msi`, `msix`; `err`: an uncorrectable PCIe error; `req`: the kernel wants the device back (hot-unplug, unbind);
@@ -37,15 +44,21 @@ const PCI_KINDS = [
 /** The interrupts of an open device. */
 export class Interrupts {
   readonly #syscalls: Syscalls;
-  readonly #device: string;
+  readonly #owner: InterruptOwner;
   readonly #sources: readonly Source[];
-  readonly #listening = new Set<Interrupt>();
+  /** Those that are armed, each with its index. */
+  readonly #listening = new Map<Interrupt, InterruptIndex>();
 
-  /** Asks the kernel what there is; `count` is the number of its interrupt indexes. */
-  constructor(syscalls: Syscalls, device: string, bus: BusType, fd: Fd, count: number) {
+  /**
+   * Asks the kernel what there is.
+   * @param count the number of the device's interrupt indexes.
+   * @param iommu the IOMMU in front of the device, for errors.
+   * @throws SyscallError when the kernel does not tell; IospanError `ERR_IOSPAN_MALFORMED_ANSWER`.
+   */
+  constructor(syscalls: Syscalls, device: string, bus: BusType, fd: Fd, count: number, iommu?: string) {
     this.#syscalls = syscalls;
-    this.#device = device;
-    this.#sources = bus === "pci" ? pciSources(syscalls, fd, count) : platformSources(syscalls, fd, count);
+    this.#owner = { device, iommu };
+    this.#sources = bus === "pci" ? pciSources(syscalls, fd, count) : platformSources(syscalls, fd, count, this.#owner);
   }
 
   get available(): readonly InterruptInfo[] {
@@ -55,27 +68,28 @@ export class Interrupts {
   /**
    * Arms an interrupt and listens to it.
    * @throws IospanError `ERR_IOSPAN_NOT_SUPPORTED` when the device has none such, `ERR_IOSPAN_BUSY` when it is listened to
-   * already, `ERR_IOSPAN_INTERRUPT_REFUSED` when the kernel refuses.
+   * already, `ERR_IOSPAN_INTERRUPT_REFUSED` when the kernel refuses. In the rare case that it then also refuses to switch
+   * the kind's other interrupts on again, these fail with the same error.
    */
   listen(kind: InterruptKind, vector: number, { signal }: InterruptOptions): Interrupt {
     signal?.throwIfAborted();
     const { index, within } = this.#find(kind, vector);
-    const label = `${kind} ${vector} of ${this.#device}`;
-    if (index.isArmed(within)) {
-      throw new IospanError("ERR_IOSPAN_BUSY", `${label} is listened to already`, {
-        device: this.#device,
-        hint: "close the other interrupt object first",
-      });
+    const label = `${kind} ${vector} of ${this.#owner.device}`;
+    if (index.isArmed(within)) throw listenedToAlready(this.#owner, label);
+    try {
+      const interrupt = this.#arm(index, within, label, signal);
+      this.#listening.set(interrupt, index);
+      return interrupt;
+    } catch (error) {
+      if (error instanceof AggregateError) throw this.#lost(error, index, label);
+      throw armRefused(error, this.#owner, kind, label, within);
     }
-    const interrupt = this.#arm(index, within, label, signal);
-    this.#listening.add(interrupt);
-    return interrupt;
   }
 
   /** Closes every interrupt that is listened to. @returns what went wrong on the way. */
   closeAll(): readonly unknown[] {
     const failures: unknown[] = [];
-    for (const interrupt of [...this.#listening]) {
+    for (const interrupt of [...this.#listening.keys()]) {
       try {
         interrupt.close();
       } catch (error) {
@@ -91,34 +105,21 @@ export class Interrupts {
     const count = source?.count ?? 0;
     const index = source?.indexes[kind === "irq" ? vector : 0];
     if (index === undefined || !Number.isInteger(vector) || vector < 0 || vector >= count) {
-      throw noInterrupt(this.#device, kind, vector, count);
+      throw noInterrupt(this.#owner, kind, vector, count);
     }
     return { index, within: kind === "irq" ? 0 : vector };
   }
 
-  #eventfd(label: string): Fd {
-    try {
-      return this.#syscalls.eventfd();
-    } catch (error) {
-      throw armRefused(error, label, this.#device);
-    }
-  }
-
   #arm(index: InterruptIndex, vector: number, label: string, signal: AbortSignal | undefined): Interrupt {
-    const eventfd = this.#eventfd(label);
+    const eventfd = this.#syscalls.eventfd();
     let armed = false;
     try {
       index.arm(vector, eventfd);
       armed = true;
-      const line = {
+      const line: InterruptLine = {
         label,
-        unmask: () => {
-          try {
-            index.unmask(vector);
-          } catch (error) {
-            throw unexplained(error, `unmasking ${label}`, { device: this.#device });
-          }
-        },
+        about: this.#owner,
+        unmask: () => index.unmask(vector),
         disarm: () => {
           this.#listening.delete(interrupt);
           index.disarm(vector);
@@ -127,13 +128,28 @@ export class Interrupts {
       const interrupt: Interrupt = Interrupt.listen(this.#syscalls, line, eventfd, signal);
       return interrupt;
     } catch (error) {
-      try {
-        if (armed) index.disarm(vector);
-      } finally {
-        this.#syscalls.close(eventfd);
-      }
-      throw armRefused(error, label, this.#device);
+      if (armed) quietly(() => index.disarm(vector));
+      quietly(() => this.#syscalls.close(eventfd));
+      throw error;
     }
+  }
+
+  /** Tells those who wait for the other interrupts of an index that these were lost. @returns what they are told. */
+  #lost(both: AggregateError, index: InterruptIndex, label: string): IospanError {
+    const error = interruptsLost(both, this.#owner, label);
+    for (const [interrupt, of] of [...this.#listening]) {
+      if (of === index) interrupt.fail(error);
+    }
+    return error;
+  }
+}
+
+/** For the way out of a failure, which is the error to report. */
+function quietly(step: () => void): void {
+  try {
+    step();
+  } catch {
+    // The vector signals nobody once its eventfd is closed, and close(2) closes whatever it answers.
   }
 }
 
@@ -149,9 +165,9 @@ function pciSources(syscalls: Syscalls, fd: Fd, count: number): readonly Source[
 /** More interrupts than any platform device has; the kernel would be asked about each. */
 const MOST_INTERRUPTS = 1024;
 
-function platformSources(syscalls: Syscalls, fd: Fd, count: number): readonly Source[] {
+function platformSources(syscalls: Syscalls, fd: Fd, count: number, about: About): readonly Source[] {
   if (count > MOST_INTERRUPTS) {
-    throw malformedAnswer(`the kernel says that the device has ${count} interrupts`);
+    throw malformed(`the kernel says that ${about.device} has ${count} interrupts`, about);
   }
   const indexes: InterruptIndex[] = [];
   for (let index = 0; index < count; index += 1) {
@@ -171,16 +187,4 @@ function interruptIndex(syscalls: Syscalls, fd: Fd, index: number): InterruptInd
     if (error instanceof SyscallError && error.errno === errno.EINVAL) return undefined;
     throw error;
   }
-}
-
-function armRefused(error: unknown, label: string, device: string): unknown {
-  return refusal(
-    error,
-    { device },
-    {
-      code: "ERR_IOSPAN_INTERRUPT_REFUSED",
-      message: `${label} cannot be armed`,
-      hint: "a PCI device uses one kind at a time: close its INTx, MSI or MSI-X interrupts before using another kind",
-    },
-  );
 }

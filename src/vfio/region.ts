@@ -1,8 +1,8 @@
 import { IospanError } from "../errors.js";
 import { hex } from "../iova.js";
-import { MAP_SHARED, PROT_READ, PROT_WRITE } from "../syscalls/mmap-flags.js";
+import { PROT_READ, PROT_WRITE } from "../syscalls/mmap-flags.js";
 import { type Fd, factsOf, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
-import { type MappedArea, mapAreas, releaseAreas } from "./mapped-areas.js";
+import { MappedAreas, type MappedRegisters } from "./mapped-areas.js";
 
 /** A part of a region that may be mapped into the process; bytes from the region's start. */
 export interface MmapArea {
@@ -13,7 +13,7 @@ export interface MmapArea {
 /** What the kernel says of a region. */
 export interface RegionInfo {
   readonly index: number;
-  /** `bar0`, `config`, … or the index as text where the bus has no name for it. */
+  /** `bar0`, `config`, …; `region0` and so on where the bus has no name for it. */
   readonly name: string;
   /** Bytes. */
   readonly size: number;
@@ -33,6 +33,9 @@ type Width = 1 | 2 | 4 | 8;
  * of that width (8 bytes without a mapping may be two of 4, `drivers/vfio/pci/vfio_pci_rdwr.c`).
  * Offsets are in bytes and must be multiples of the width.
  *
+ * A mapped BAR answers only while the function decodes memory (the command register's bit 1) and is powered: touching it
+ * otherwise is a SIGBUS, which ends the process.
+ *
  * After the device is closed every access throws `ERR_IOSPAN_RELEASED`.
  */
 export class Region implements RegionInfo {
@@ -44,14 +47,15 @@ export class Region implements RegionInfo {
   readonly writable: boolean;
   readonly mmapAreas: readonly MmapArea[];
   readonly #device: string;
+  readonly #iommu: string;
   readonly #syscalls: Syscalls;
   #fd: Fd | undefined;
-  #mapped: readonly MappedArea[] | undefined;
+  #mapped: MappedAreas | undefined;
 
-  /** @internal */
-  constructor(syscalls: Syscalls, device: string, fd: Fd, info: RegionInfo) {
+  constructor(syscalls: Syscalls, { name, iommu }: { name: string; iommu: string }, fd: Fd, info: RegionInfo) {
     this.#syscalls = syscalls;
-    this.#device = device;
+    this.#device = name;
+    this.#iommu = iommu;
     this.#fd = fd;
     this.index = info.index;
     this.name = info.name;
@@ -120,28 +124,31 @@ export class Region implements RegionInfo {
   /** @internal The device's part: takes the registers away from everybody who still holds the region. */
   close(): void {
     this.#fd = undefined;
-    const mapped = this.#mapped ?? [];
+    const mapped = this.#mapped;
     this.#mapped = undefined;
-    releaseAreas(mapped);
+    mapped?.release();
   }
 
-  #readableArea(offset: number, width: Width): MappedArea | undefined {
+  #readableArea(offset: number, width: Width): MappedRegisters | undefined {
     if (!this.readable) throw this.#forbidden("read");
     return this.#area(offset, width);
   }
 
-  #writableArea(offset: number, width: Width, value: number | bigint): MappedArea | undefined {
+  #writableArea(offset: number, width: Width, value: number | bigint): MappedRegisters | undefined {
     if (!this.writable) throw this.#forbidden("written");
     this.#checkValue(value, width * 8);
     return this.#area(offset, width);
   }
 
-  #area(offset: number, width: Width): MappedArea | undefined {
+  #area(offset: number, width: Width): MappedRegisters | undefined {
     if (!Number.isSafeInteger(offset) || offset < 0 || offset + width > this.size)
       throw this.#outOfRange(offset, width);
     if (offset % width !== 0) throw this.#misaligned(offset, width);
-    this.#mapped ??= this.#map();
-    return this.#mapped.find((area) => offset >= area.offset && offset + width <= area.offset + area.size);
+    try {
+      return this.#areas().at(offset, width);
+    } catch (error) {
+      throw this.#refused(error, "mmap");
+    }
   }
 
   /** Negative values pass where they fit: JavaScript's bit operators give them (`1 << 31`, `~mask`). */
@@ -153,6 +160,7 @@ export class Region implements RegionInfo {
       `${value} is no ${bits}-bit value for ${this.name} of ${this.#device}`,
       {
         device: this.#device,
+        iommu: this.#iommu,
         hint: `it must be ${bits === 64 ? "a bigint" : "an integer"} from 0 to 2^${bits}-1`,
       },
     );
@@ -163,14 +171,13 @@ export class Region implements RegionInfo {
     if (!valid || offset + length > this.size) throw this.#outOfRange(offset, length);
   }
 
-  #map(): readonly MappedArea[] {
-    const fd = this.#openFd();
-    const prot = (this.readable ? PROT_READ : 0) | (this.writable ? PROT_WRITE : 0);
-    try {
-      return mapAreas(this.#syscalls, this.mmapAreas, { fd, prot, flags: MAP_SHARED }, this.fileOffset);
-    } catch (error) {
-      throw this.#refused(error, "mmap");
+  #areas(): MappedAreas {
+    if (this.#mapped === undefined) {
+      const prot = (this.readable ? PROT_READ : 0) | (this.writable ? PROT_WRITE : 0);
+      const mapping = { fd: this.#openFd(), prot, base: this.fileOffset };
+      this.#mapped = new MappedAreas(this.#syscalls, this.mmapAreas, mapping);
     }
+    return this.#mapped;
   }
 
   #pread(offset: number, width: Width): DataView {
@@ -201,6 +208,7 @@ export class Region implements RegionInfo {
     if (this.#fd !== undefined) return this.#fd;
     throw new IospanError("ERR_IOSPAN_RELEASED", `${this.#device} is closed; ${this.name} cannot be accessed`, {
       device: this.#device,
+      iommu: this.#iommu,
       hint: "open the device again and take its regions anew",
     });
   }
@@ -209,6 +217,7 @@ export class Region implements RegionInfo {
     const range = `${length} bytes at ${Number.isSafeInteger(offset) ? hex(offset) : offset}`;
     return new IospanError("ERR_IOSPAN_REGION_RANGE", `${range} do not lie in ${this.name} of ${this.#device}`, {
       device: this.#device,
+      iommu: this.#iommu,
       hint: `${this.name} is ${hex(this.size)} bytes long`,
     });
   }
@@ -217,6 +226,7 @@ export class Region implements RegionInfo {
     const message = `a ${width * 8}-bit access at ${hex(offset)} of ${this.name} of ${this.#device} is not aligned`;
     return new IospanError("ERR_IOSPAN_REGION_ACCESS", message, {
       device: this.#device,
+      iommu: this.#iommu,
       hint: `use an offset that is a multiple of ${width}, or narrower accesses`,
     });
   }
@@ -225,6 +235,7 @@ export class Region implements RegionInfo {
   #forbidden(done: string): IospanError {
     return new IospanError("ERR_IOSPAN_REGION_ACCESS", `${this.name} of ${this.#device} cannot be ${done}`, {
       device: this.#device,
+      iommu: this.#iommu,
       hint: "the kernel says so; region.readable and region.writable tell",
     });
   }
@@ -233,6 +244,7 @@ export class Region implements RegionInfo {
     const message = `${done} of ${wanted} bytes at ${hex(offset)} of ${this.name} of ${this.#device} were transferred`;
     return new IospanError("ERR_IOSPAN_REGION_ACCESS", message, {
       device: this.#device,
+      iommu: this.#iommu,
       hint: "the device's kernel driver does not pass this access on; try another width",
     });
   }
@@ -242,6 +254,7 @@ export class Region implements RegionInfo {
     return new IospanError("ERR_IOSPAN_REGION_ACCESS", `${call} of ${this.name} of ${this.#device}: ${error.message}`, {
       ...factsOf(error),
       device: this.#device,
+      iommu: this.#iommu,
       hint: "the region may be disabled: check the PCI command register (memory space) and the power state",
     });
   }

@@ -1,12 +1,15 @@
 import { bindToVfio, type StrategyName, strategyNames } from "iospan";
 import { describe, it } from "vitest";
-import { machineOne } from "../../src/sim/linux/machine-one.js";
-import type { Rig } from "./rig.js";
+import { edu } from "../../src/sim/hw/edu.js";
+import type { PlatformDescription } from "../../src/sim/linux/description.js";
+import { type MachineOneOptions, machineOne, machineOneDescription } from "../../src/sim/linux/machine-one.js";
+import { platform } from "./platform.js";
+import type { PlatformRig, Rig, Scenario } from "./rig.js";
 import { scenarios } from "./scenarios.js";
 
 /** The laboratory's first machine, simulated: what lab/guest/prove.ts runs on real kernels runs here. */
-function simulatedRig(strategy: StrategyName): Rig {
-  const kernel = machineOne({ hugepages2M: 8 });
+function simulatedRig(strategy: StrategyName, options: MachineOneOptions = {}): Rig {
+  const kernel = machineOne({ hugepages2M: 8, ...options });
   const machine = { syscalls: kernel };
   bindToVfio(machine, "0000:01:00.0");
   return {
@@ -17,21 +20,50 @@ function simulatedRig(strategy: StrategyName): Rig {
     neighbour: "0000:01:00.0",
     stranger: "0000:21:00.0",
     depth: "full",
+    emulated: false,
     openFiles: () => kernel.openFds.map(({ path }) => path).sort(),
   };
 }
 
-describe.each(strategyNames)("with the strategy %s on a simulated machine", (strategy) => {
-  for (const [subject, list] of Object.entries(scenarios)) {
-    describe(subject, () => {
-      for (const { name, run, skip } of list) {
-        it(name, async (context) => {
-          const rig = simulatedRig(strategy);
-          const reason = skip?.(rig);
-          if (reason !== undefined) context.skip(reason);
-          await run(rig);
-        });
-      }
+/** The same with the article's other kind of interface: a port on the SoC's own bus, which QEMU has not. */
+function platformRig(strategy: StrategyName): PlatformRig {
+  const port: PlatformDescription = {
+    bus: "platform",
+    name: "9030000.dma-port",
+    iommu: "smmu3.0x000000000c020000",
+    streamId: 0x42,
+    driver: "vfio-platform",
+    compatible: ["example,dual-path-dma-port"],
+    resources: [
+      { start: 0x9030000, size: 0x1000 },
+      { start: 0x9031000, size: 0x800 },
+      { start: 0x9032000, size: 0x1000, readOnly: true },
+    ],
+    interrupts: ["level", "edge"],
+    msiIsolated: true,
+    model: edu(),
+  };
+  const { devices } = machineOneDescription();
+  return {
+    ...simulatedRig(strategy, { devices: [...devices, port], resetRequired: false }),
+    port: port.name,
+  };
+}
+
+function runAll<R extends Rig>(list: readonly Scenario<R>[], makeRig: () => R): void {
+  for (const { name, run, skip } of list) {
+    it(name, async (context) => {
+      const rig = makeRig();
+      const reason = skip?.(rig);
+      if (reason !== undefined) context.skip(reason);
+      await run(rig);
     });
   }
+}
+
+describe.each(strategyNames)("with the strategy %s on a simulated machine", (strategy) => {
+  for (const [subject, list] of Object.entries(scenarios)) {
+    describe(subject, () => runAll(list, () => simulatedRig(strategy)));
+  }
+  describe("platform", () => runAll(platform, () => platformRig(strategy)));
 });

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type DmaBuffer, IoAddressSpace, type Iova, iova } from "iospan";
+import { type DmaBuffer, DmaMemory, IoAddressSpace, type Iova, iova } from "iospan";
 import { EDU_BUFFER_SIZE, Edu } from "../../examples/edu/edu.js";
 import { consistent, sameBytes } from "./expect.js";
 import { type Rig, type Scenario, scenario } from "./rig.js";
@@ -31,6 +31,9 @@ async function seesTheSame(space: IoAddressSpace, names: readonly string[], buff
 
 const open = (rig: Rig, names: readonly string[]) =>
   IoAddressSpace.open(rig.machine, names, { strategy: rig.strategy });
+
+const onlyMirrored: Scenario["skip"] = (rig) =>
+  rig.strategy === "mirrored" ? undefined : "only mirrored spaces can limit a mapping";
 
 export const dma: readonly Scenario[] = [
   scenario("both engines read and write the same bytes at the same IOVA", async (rig) => {
@@ -72,9 +75,24 @@ export const dma: readonly Scenario[] = [
     await seesTheSame(space, [rig.second, rig.first], far, 60);
   }),
 
+  scenario("a device attached later may do what the mappings allow, and no more", async (rig) => {
+    await using space = await open(rig, [rig.first]);
+    using readable = space.allocate(SIZE, { access: "read" });
+    using writable = space.allocate(SIZE, { access: "write" });
+    using result = space.allocate(SIZE);
+    readable.bytes.set(pattern(65));
+    await space.attach(rig.second);
+    const late = new Edu(space.interface(rig.second));
+    await late.copy(readable.iova, result.iova, SIZE);
+    sameBytes(result.bytes, pattern(65), `what ${rig.second} read`);
+    await late.store(writable.iova, SIZE);
+    sameBytes(writable.bytes, pattern(65), `what ${rig.second} wrote`);
+    await cannotWrite(late, readable);
+  }),
+
   scenario("after an unmap no engine sees anything new, and none writes", async (rig) => {
     await using space = await open(rig, [rig.first, rig.second]);
-    await Promise.all([rig.first, rig.second].map((name) => seesNothing(space, name)));
+    await Promise.all([rig.first, rig.second].map((name) => seesNothing(rig, space, name)));
   }),
 
   scenario("an IOVA that is mapped anew shows the new memory, not the old", async (rig) => {
@@ -104,12 +122,7 @@ export const dma: readonly Scenario[] = [
     const engines = [rig.first, rig.second].map((name) => new Edu(space.interface(name)));
     readable.bytes.set(pattern(90));
     await Promise.all(engines.map((engine) => engine.load(readable.iova, SIZE)));
-    readable.bytes.fill(0x5a);
-    await Promise.all(engines.map((engine) => engine.store(readable.iova, SIZE)));
-    assert.ok(
-      readable.bytes.every((byte) => byte === 0x5a),
-      "read-only memory was written to",
-    );
+    await Promise.all(engines.map((engine) => cannotWrite(engine, readable)));
   }),
 
   scenario(
@@ -132,27 +145,62 @@ export const dma: readonly Scenario[] = [
         `${rig.second} read what is not mapped for it`,
       );
     },
-    (rig) => (rig.strategy === "mirrored" ? undefined : "only mirrored spaces can limit a mapping"),
+    onlyMirrored,
+  ),
+
+  scenario(
+    "a mapping that one interface may write to is read-only for the other",
+    async (rig) => {
+      await using space = await open(rig, [rig.first, rig.second]);
+      // Both ways round, lest the first or the last one's access is good for both.
+      for (const [reader, writer] of [
+        [rig.first, rig.second],
+        [rig.second, rig.first],
+      ] as const) {
+        using memory = space.allocate(SIZE, { interfaces: { [reader]: "read", [writer]: "read-write" } });
+        using result = space.allocate(SIZE);
+        memory.bytes.set(pattern(97));
+        const reading = new Edu(space.interface(reader));
+        await reading.copy(memory.iova, result.iova, SIZE);
+        sameBytes(result.bytes, pattern(97), `what ${reader} read`);
+        await cannotWrite(reading, memory);
+        memory.bytes.set(pattern(98));
+        const writing = new Edu(space.interface(writer));
+        await writing.load(memory.iova, SIZE);
+        memory.bytes.fill(0);
+        await writing.store(memory.iova, SIZE);
+        sameBytes(memory.bytes, pattern(98), `what ${writer} read and wrote`);
+      }
+    },
+    onlyMirrored,
   ),
 ];
 
-async function seesNothing(space: IoAddressSpace, name: string): Promise<void> {
+/** The engine has something else in it than is there now. */
+async function cannotWrite(engine: Edu, readable: DmaBuffer): Promise<void> {
+  readable.bytes.fill(0x5a);
+  await engine.store(readable.iova, SIZE);
+  const intact = readable.bytes.every((byte) => byte === 0x5a);
+  assert.ok(intact, `${engine.name} wrote to memory that it may only read`);
+}
+
+async function seesNothing(rig: Rig, space: IoAddressSpace, name: string): Promise<void> {
   const engine = new Edu(space.interface(name));
   using kept = space.allocate(SIZE);
-  using memory = space.allocate(SIZE);
-  const address = memory.iova;
+  // The scenario's own, so that it is still there to be looked at when it is unmapped.
+  using memory = DmaMemory.allocate(rig.machine, SIZE);
+  const mapping = await space.map(memory);
   kept.bytes.set(pattern(100));
   await engine.load(kept.iova, SIZE);
   const secret = pattern(101);
-  const view = memory.bytes;
-  view.set(secret);
-  memory.unmapNow();
-  await engine.load(address, SIZE);
+  memory.bytes.set(secret);
+  mapping.unmapNow();
+  await engine.load(mapping.iova, SIZE);
   await engine.store(kept.iova, SIZE);
   assert.ok(
     kept.bytes.some((byte, index) => byte !== secret[index]),
     `${name} read memory that was unmapped`,
   );
-  await engine.store(address, SIZE);
-  sameBytes(view, secret, `memory that was unmapped, after ${name} wrote`);
+  await engine.store(mapping.iova, SIZE);
+  sameBytes(memory.bytes, secret, `memory that was unmapped, after ${name} wrote`);
 }

@@ -18,19 +18,35 @@ function random(seed: number): (below: number) => number {
   };
 }
 
+/** `IOSPAN_SEED=…` repeats a run that failed. */
+function chosenSeed(): number {
+  const { IOSPAN_SEED: wanted } = process.env;
+  if (wanted === undefined || wanted === "") return Math.floor(Math.random() * 2 ** 32);
+  const seed = Number(wanted);
+  assert.ok(Number.isInteger(seed) && seed >= 0 && seed < 2 ** 32, `IOSPAN_SEED=${wanted} is no 32-bit number`);
+  return seed;
+}
+
 async function churn(rig: Rig, operations: number, batch: number): Promise<void> {
-  const seed = Date.now() & 0xffff;
-  const draw = random(seed);
+  const seed = chosenSeed();
+  try {
+    await churnFrom(random(seed), rig, operations, batch);
+  } catch (error) {
+    throw new Error(`to repeat it: IOSPAN_SEED=${seed}`, { cause: error });
+  }
+}
+
+async function churnFrom(draw: (below: number) => number, rig: Rig, operations: number, batch: number): Promise<void> {
   await using space = await IoAddressSpace.open(rig.machine, [rig.first, rig.second], { strategy: rig.strategy });
   using memory = DmaMemory.allocate(rig.machine, PAGES * PAGE, { hugePages: "no" });
   const live: Mapping[] = [];
   for (let done = 0; done < operations; done += 1) {
     if (live.length === MOST_LIVE || (live.length > 0 && draw(5) < 2)) await remove(live, draw);
     else await add(space, memory, live, draw);
-    if ((done + 1) % batch === 0) check(space, live, `seed ${seed}, after ${done + 1} operations`);
+    if ((done + 1) % batch === 0) check(space, live, `after ${done + 1} operations`);
   }
   while (live.length > 0) await remove(live, draw);
-  check(space, live, `seed ${seed}, at the end`);
+  check(space, live, "at the end");
 }
 
 async function add(space: IoAddressSpace, memory: DmaMemory, live: Mapping[], draw: (below: number) => number) {

@@ -17,19 +17,31 @@ export interface Rig {
   readonly stranger: string;
   /** `quick`: fewer random operations and a shorter program under fault injection; the same checks. */
   readonly depth: "quick" | "full";
+  /** Calls take milliseconds: of the slow scenarios one variant is enough. */
+  readonly emulated: boolean;
   /** What the process has open of VFIO, and eventfds: `/dev/vfio/7`, `anon_inode:[vfio-device]`, … */
   openFiles(): readonly string[];
 }
 
+/** A rig with a device on the SoC's own bus, bound to vfio-platform. */
+export interface PlatformRig extends Rig {
+  /** The registers of an `edu` in its first frame, its wire as the first, level-triggered interrupt; behind the IOMMU of `second`. */
+  readonly port: string;
+}
+
 /** One behaviour, told by its name. Throws where the machine behaves otherwise. */
-export interface Scenario {
+export interface Scenario<R extends Rig = Rig> {
   readonly name: string;
-  run(rig: Rig): Promise<void>;
+  run(rig: R): Promise<void>;
   /** Why it says nothing on this rig; runs where undefined. */
-  skip?(rig: Rig): string | undefined;
+  skip?(rig: R): string | undefined;
 }
 
 /** Collects the scenarios of a file. */
-export function scenario(name: string, run: Scenario["run"], skip?: Scenario["skip"]): Scenario {
+export function scenario<R extends Rig = Rig>(
+  name: string,
+  run: Scenario<R>["run"],
+  skip?: Scenario<R>["skip"],
+): Scenario<R> {
   return skip === undefined ? { name, run } : { name, run, skip };
 }

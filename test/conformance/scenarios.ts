@@ -1,5 +1,6 @@
 import { attach } from "./attach.js";
 import { auditing } from "./audit.js";
+import { closing } from "./closing.js";
 import { device } from "./device.js";
 import { dma } from "./dma.js";
 import { faults } from "./faults.js";
@@ -18,6 +19,7 @@ export const scenarios: Readonly<Record<string, readonly Scenario[]>> = {
   audit: auditing,
   device,
   dma,
+  closing,
   random: randomly,
   faults,
 };

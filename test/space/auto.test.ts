@@ -37,6 +37,11 @@ describe("auto", () => {
     },
   );
 
+  it("has nothing against one container where there is only one SMMU", async () => {
+    await using space = await IoAddressSpace.open(machineOne({ release: "6.14.0" }), ["0000:02:00.0"]);
+    expect(space.strategy).toBe("shared-container");
+  });
+
   it("mirrors where the kernel refuses the second group, and leaves nothing of the attempt", async () => {
     const kernel = machineOne();
     const syscalls = faulty(kernel, { match: setContainer, nth: 2, errno: errno.EINVAL });
@@ -65,10 +70,20 @@ describe("auto", () => {
 });
 
 describe("a strategy by name", () => {
-  it("is taken as asked for, on every kernel", async () => {
-    const { strategy, plan } = await planOf(machineOne({ release: "6.14.0" }), "shared-container");
-    expect(strategy).toBe("shared-container");
+  it("is taken as asked for", async () => {
+    const { strategy, plan } = await planOf(machineOne(), "mirrored");
+    expect(strategy).toBe("mirrored");
     expect(plan).toEqual([{ strategy, chosen: true, reason: "asked for" }]);
+  });
+
+  it("is refused where it would silently block a second SMMU's DMA, at once or at a hot attach", async () => {
+    const kernel = machineOne({ release: "6.14.3" });
+    const refusal = { code: "ERR_IOSPAN_ATTACH_REFUSED", device: EDUS[1], hint: expect.stringContaining("mirrored") };
+    await expect(planOf(kernel, "shared-container")).rejects.toMatchObject(refusal);
+    await using space = await IoAddressSpace.open(kernel, ["0000:02:00.0"], { strategy: "shared-container" });
+    using _buffer = space.allocate(4096);
+    await expect(space.attach("0000:22:00.0")).rejects.toMatchObject(refusal);
+    expect(space.audit()).toMatchObject({ consistent: true, checked: 1 });
   });
 
   it("has to exist", async () => {

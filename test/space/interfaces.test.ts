@@ -14,7 +14,18 @@ import { record } from "../support/records.js";
 const PAGE = 4096;
 
 /** Where attaching is to fail. */
-type Failure = "attach" | "info" | "map" | "open" | "bus master" | "adopt" | "release" | "detach" | "quiesce";
+type Failure =
+  | "attach"
+  | "info"
+  | "map"
+  | "open"
+  | "bus master"
+  | "adopt"
+  | "release"
+  | "detach"
+  | "quiesce"
+  | "silence"
+  | "reset";
 
 /** A strategy with a target per IOMMU (or one for all), which tells what it does and fails where it is told to. */
 class FakeStrategy implements Strategy {
@@ -23,6 +34,8 @@ class FakeStrategy implements Strategy {
   readonly log: string[] = [];
   readonly byKey = new Map<string, { readonly target: FakeTarget; users: number }>();
   readonly fails = new Set<Failure>();
+  /** Whether the devices can be reset. */
+  resettable = true;
   /** Told to every new target, before anybody asks it anything. */
   prepare: (target: FakeTarget) => void = () => {};
 
@@ -67,9 +80,13 @@ class FakeStrategy implements Strategy {
   #device(name: string): Device {
     const device = {
       name,
+      closed: false,
+      resettable: this.resettable,
       pciConfig: { setBusMaster: (on: boolean) => this.#step("bus master", `${name} ${on ? "on" : "off"}`) },
       release: () => this.#failures("release", name),
       quiesce: async () => this.#failures("quiesce", name),
+      silence: () => this.#failures("silence", name),
+      reset: async () => this.#step("reset", name),
     };
     return device as unknown as Device;
   }
@@ -332,14 +349,27 @@ describe("detaching", () => {
 });
 
 describe("at the end of a space", () => {
-  it("every device is quiesced, whatever fails", async () => {
+  it("every device is silent before the first is reset, whatever fails", async () => {
     const { attach, interfaces, strategy, log } = fresh();
     for (const device of [a, b]) await attach(device);
     log.length = 0;
-    strategy.fails.add("quiesce");
-    expect(await interfaces.quiesceAll()).toHaveLength(4);
-    expect(log).toEqual(["quiesce a", "quiesce b"]);
+    strategy.fails.add("silence").add("reset");
+    expect((await interfaces.quiesceAll()).map(String)).toEqual([
+      ...["Error: silence failed", "Error: and more", "Error: silence failed", "Error: and more"],
+      ...["Error: reset failed", "Error: reset failed"],
+    ]);
+    expect(log).toEqual(["silence a", "silence b", "reset a", "reset b"]);
     expect(interfaces.names).toEqual(["a", "b"]);
+  });
+
+  it("what cannot be reset is silenced", async () => {
+    const { attach, interfaces, strategy, log } = fresh();
+    strategy.resettable = false;
+    await attach(a);
+    expect(log).not.toContain("bus master a on");
+    log.length = 0;
+    expect(await interfaces.quiesceAll()).toEqual([]);
+    expect(log).toEqual(["silence a"]);
   });
 });
 

@@ -25,16 +25,6 @@ describe("Rollback", () => {
     expect(rollback.run()).toEqual([third, first]);
     expect(order).toEqual([2]);
   });
-
-  it("undoes nothing that is to be kept, but what is done later", () => {
-    const order: number[] = [];
-    const rollback = new Rollback();
-    rollback.did(() => order.push(1));
-    rollback.keep();
-    rollback.did(() => order.push(2));
-    rollback.run();
-    expect(order).toEqual([2]);
-  });
 });
 
 describe("inconsistent", () => {

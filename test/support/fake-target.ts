@@ -18,6 +18,7 @@ export type Fate = "works" | "fail" | "lost" | "stuck";
 /** A {@link MapTarget} that is a table of mappings, with the kernel's rules: no overlaps, no mapping cut in two. */
 export class FakeTarget implements MapTarget {
   readonly iommus: string;
+  readonly devices = "a device";
   readonly entries = new Map<Iova, Entry>();
   readonly log: string[];
   pageSizes: bigint;

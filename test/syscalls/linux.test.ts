@@ -1,3 +1,4 @@
+import { constants } from "node:buffer";
 import * as fs from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
@@ -18,7 +19,7 @@ import {
   PROT_WRITE,
 } from "../../src/syscalls/mmap-flags.js";
 import type { Fd, Syscalls } from "../../src/syscalls/syscalls.js";
-import { refusalFrom, refusalOf } from "../support/errors.js";
+import { refusalFrom, refusalOf, thrownBy } from "../support/errors.js";
 import { isMapped, needsLinux, onLinux, openFds } from "../support/linux-only.js";
 import { fd } from "../support/strict-syscalls.js";
 
@@ -100,6 +101,13 @@ describe("linuxSyscalls()", () => {
       expect([...read]).toEqual([9, 8]);
       syscalls.munmap(address, pageSize);
       syscalls.close(file);
+    });
+
+    it("refuses a view that is too large, which would end the process", () => {
+      expect(thrownBy(() => syscalls.view(4096n, constants.MAX_LENGTH + 4096))).toMatchObject({
+        code: "ERR_IOSPAN_NOT_SUPPORTED",
+        hint: expect.stringContaining(String(constants.MAX_LENGTH)),
+      });
     });
 
     it("replaces what is there with MAP_FIXED, under the same view", () => {

@@ -1,7 +1,9 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { errno } from "../../src/abi/errno.js";
+import { dmaUnmap } from "../../src/abi/vfio-container.js";
 import { iova } from "../../src/iova.js";
 import { faulty } from "../../src/syscalls/faulty.js";
+import type { Syscalls } from "../../src/syscalls/syscalls.js";
 import { Container, type DmaMapping } from "../../src/vfio/container.js";
 import { Group } from "../../src/vfio/group.js";
 import { errorFrom, errorOf, rejectionOf, thrownBy } from "../support/errors.js";
@@ -9,6 +11,8 @@ import { strictSyscalls } from "../support/strict-syscalls.js";
 import { Type1Kernel } from "../support/type1-kernel.js";
 
 const IOMMU = "smmu3.0x9050000";
+const DEVICE = "0000:02:00.0";
+const ABOUT = { device: DEVICE, iommu: IOMMU };
 const PAGE = 4096;
 
 let kernel: Type1Kernel;
@@ -16,7 +20,7 @@ beforeEach(() => {
   kernel = new Type1Kernel();
 });
 
-const openGroup = () => Group.open(kernel.syscalls, { id: 7, iommu: IOMMU, device: "0000:02:00.0" });
+const openGroup = () => Group.open(kernel.syscalls, { id: 7, iommu: IOMMU, device: DEVICE });
 
 /** A container with the group inside. */
 async function attached(): Promise<{ container: Container; group: Group }> {
@@ -39,17 +43,27 @@ describe("opening a container", () => {
     ["ENOENT", "ERR_IOSPAN_NO_VFIO", "modprobe"],
     ["ENODEV", "ERR_IOSPAN_NO_VFIO", "modprobe"],
     ["EACCES", "ERR_IOSPAN_NO_PERMISSION", "chmod 0666 /dev/vfio/vfio"],
-    ["EPERM", "ERR_IOSPAN_NO_PERMISSION", "/dev/vfio/vfio"],
+    ["EPERM", "ERR_IOSPAN_NO_PERMISSION", "--device /dev/vfio/vfio"],
+    ["ENXIO", "ERR_IOSPAN_NO_VFIO", "modprobe"],
+    ["EMFILE", "ERR_IOSPAN_SYSCALL", "ulimit -n"],
+    ["ENFILE", "ERR_IOSPAN_SYSCALL", "fs.file-max"],
+    ["ENOMEM", "ERR_IOSPAN_SYSCALL", "free memory"],
+    ["EIO", "ERR_IOSPAN_SYSCALL", "dmesg"],
   ] as const)("explains %s as %s", async (name, code, hint) => {
     kernel.refuse["/dev/vfio/vfio"] = name;
     const error = await errorFrom(Container.open(kernel.syscalls));
     expect(error).toMatchObject({ code, errno: errno[name] });
     expect(error.hint).toContain(hint);
+    if (hint !== "modprobe") expect(error.hint).not.toContain("modprobe");
+    expect(await errorFrom(Container.open(kernel.syscalls, ABOUT))).toMatchObject(ABOUT);
   });
 
   it("closes it again when the kernel speaks another version, or has no type1", async () => {
     kernel.version = 1;
-    expect((await errorFrom(Container.open(kernel.syscalls))).code).toBe("ERR_IOSPAN_NO_VFIO");
+    expect(await errorFrom(Container.open(kernel.syscalls, ABOUT))).toMatchObject({
+      ...ABOUT,
+      code: "ERR_IOSPAN_NO_VFIO",
+    });
     expect(kernel.log.at(-1)).toBe("close 20");
     kernel.version = 0;
     kernel.hasType1 = false;
@@ -63,7 +77,7 @@ describe("opening a container", () => {
     "closes it again, and explains, when %s fails",
     async (call) => {
       kernel.refuse[call] = "EFAULT";
-      expect(await errorFrom(Container.open(kernel.syscalls))).toMatchObject({ errno: errno.EFAULT });
+      expect(await errorFrom(Container.open(kernel.syscalls, ABOUT))).toMatchObject({ ...ABOUT, errno: errno.EFAULT });
       expect(kernel.log.at(-1)).toBe("close 20");
     },
   );
@@ -77,7 +91,7 @@ describe("groups of a container", () => {
     expect(kernel.log).toEqual(["VFIO_GROUP_SET_CONTAINER 21", "VFIO_SET_IOMMU 20"]);
     container.attach(second);
     expect(kernel.log.slice(2)).toEqual(["VFIO_GROUP_SET_CONTAINER 21"]);
-    expect(container.iommus).toBe(IOMMU);
+    expect(container).toMatchObject({ iommus: IOMMU, devices: DEVICE });
     expect([...container.groups]).toEqual([first, second]);
   });
 
@@ -133,7 +147,7 @@ describe("what a container says of itself", () => {
   it("is explained when the kernel does not say it", async () => {
     const { container } = await attached();
     kernel.refuse["VFIO_IOMMU_GET_INFO"] = "EINVAL";
-    expect(errorOf(() => container.info())).toMatchObject({ errno: errno.EINVAL, iommu: IOMMU });
+    expect(errorOf(() => container.info())).toMatchObject({ ...ABOUT, errno: errno.EINVAL });
   });
 });
 
@@ -174,7 +188,7 @@ describe.each(["at once", "off the event loop"])("mapping and unmapping %s", (wh
     const { container } = await attached();
     kernel.refuse["VFIO_IOMMU_MAP_DMA"] = name;
     const error = await errorFrom(map(container, mapping));
-    expect(error).toMatchObject({ code, errno: errno[name], syscall: "VFIO_IOMMU_MAP_DMA", iommu: IOMMU });
+    expect(error).toMatchObject({ code, errno: errno[name], syscall: "VFIO_IOMMU_MAP_DMA", ...ABOUT });
     expect(error.hint).toContain(hint);
   });
 
@@ -184,11 +198,46 @@ describe.each(["at once", "off the event loop"])("mapping and unmapping %s", (wh
     expect((await errorFrom(map(container, mapping))).message).toContain("the limit for the process is 64 KiB");
   });
 
+  it("names all devices of the container", async () => {
+    const { container } = await attached();
+    container.attach(await Group.open(kernel.syscalls, { id: 7, iommu: "smmu3.0x9060000", device: "0000:03:00.0" }));
+    kernel.refuse["VFIO_IOMMU_MAP_DMA"] = "EEXIST";
+    expect(await errorFrom(map(container, mapping))).toMatchObject({
+      device: "0000:02:00.0, 0000:03:00.0",
+      iommu: "smmu3.0x9050000, smmu3.0x9060000",
+    });
+  });
+
+  it("is told of the refusal also when the limit on locked memory cannot be read", async () => {
+    const syscalls = faulty(kernel.syscalls, { match: ({ name }) => name === "getrlimit", nth: 1, errno: errno.EPERM });
+    const container = await Container.open(syscalls);
+    container.attach(await openGroup());
+    kernel.refuse["VFIO_IOMMU_MAP_DMA"] = "ENOMEM";
+    const error = await errorFrom(map(container, mapping));
+    expect(syscalls.failed?.name).toBe("getrlimit");
+    expect(error).toMatchObject({ ...ABOUT, code: "ERR_IOSPAN_MEMLOCK", errno: errno.ENOMEM });
+    expect(error.message).toContain("the limit for the process is unknown");
+  });
+
+  it("does not believe that more was unmapped than asked for", async () => {
+    const { openAsync, close, ioctl } = kernel.syscalls;
+    const lie: typeof ioctl = (target, call, argument) => {
+      if (call.name !== "VFIO_IOMMU_UNMAP_DMA" || !(argument instanceof Uint8Array))
+        return ioctl(target, call, argument);
+      dmaUnmap.patch(argument, 0, { size: 2n ** 40n });
+      return 0;
+    };
+    const ioctlAsync: Syscalls["ioctlAsync"] = async (target, call, argument) => lie(target, call, argument);
+    const lied = await Container.open(strictSyscalls({ openAsync, close, ioctl: lie, ioctlAsync }));
+    lied.attach(await openGroup());
+    expect(await errorFrom(unmap(lied))).toMatchObject({ ...ABOUT, code: "ERR_IOSPAN_MALFORMED_ANSWER" });
+  });
+
   it("explains an unmap that would cut a mapping in two", async () => {
     const { container } = await attached();
     await map(container, mapping);
     const error = await errorFrom(unmap(container, PAGE));
-    expect(error).toMatchObject({ code: "ERR_IOSPAN_UNMAP_REFUSED", errno: errno.EINVAL, iommu: IOMMU });
+    expect(error).toMatchObject({ code: "ERR_IOSPAN_UNMAP_REFUSED", errno: errno.EINVAL, ...ABOUT });
     expect(kernel.entries.size).toBe(1);
   });
 });
@@ -232,7 +281,7 @@ describe("asking whether something is mapped", () => {
     const { container } = await attached();
     kernel.refuse["VFIO_IOMMU_MAP_DMA"] = "EPERM";
     const error = errorOf(() => container.isMapped(iova(0x10000), 0x1000n));
-    expect(error).toMatchObject({ code: "ERR_IOSPAN_SYSCALL", errno: errno.EPERM, iommu: IOMMU });
+    expect(error).toMatchObject({ code: "ERR_IOSPAN_SYSCALL", errno: errno.EPERM, ...ABOUT });
   });
 
   it("undoes the mapping, and complains, if the kernel makes one after all", async () => {
@@ -263,6 +312,18 @@ describe("closing a container", () => {
     expect(kernel.log.at(-1)).toBe("close 20");
     expect(kernel.log.filter((line) => line.startsWith("close"))).toHaveLength(1);
     expect(kernel.log[0]).toBe("munmap");
+    expect(container.closed).toBe(true);
+  });
+
+  it("counts as closed even if close reports an error, which it explains", async () => {
+    const { container } = await attached();
+    kernel.refuse["close 20"] = "EIO";
+    expect(errorOf(() => container.close())).toMatchObject({
+      ...ABOUT,
+      code: "ERR_IOSPAN_SYSCALL",
+      errno: errno.EIO,
+    });
+    container.close();
     expect(container.closed).toBe(true);
   });
 

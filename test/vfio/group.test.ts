@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, it } from "vitest";
 import { errno } from "../../src/abi/errno.js";
 import { Group, type GroupIdentity } from "../../src/vfio/group.js";
 import { errorFrom, errorOf } from "../support/errors.js";
-import { strictSyscalls } from "../support/strict-syscalls.js";
+import { refused, strictSyscalls } from "../support/strict-syscalls.js";
 import { Type1Kernel } from "../support/type1-kernel.js";
 
 const identity: GroupIdentity = { id: 7, iommu: "smmu3.0x9050000", device: "0000:02:00.0" };
@@ -37,9 +37,12 @@ describe("opening a group", () => {
     ["ENOENT", "ERR_IOSPAN_WRONG_DRIVER", "bind the device"],
     ["ENODEV", "ERR_IOSPAN_WRONG_DRIVER", "bind the device"],
     ["EACCES", "ERR_IOSPAN_NO_PERMISSION", "chown $USER /dev/vfio/7"],
-    ["EPERM", "ERR_IOSPAN_NO_PERMISSION", "/dev/vfio/7"],
+    ["EPERM", "ERR_IOSPAN_NO_PERMISSION", "--device /dev/vfio/7"],
+    ["EPERM", "ERR_IOSPAN_NO_PERMISSION", "DeviceAllow=/dev/vfio/7"],
+    ["EPERM", "ERR_IOSPAN_NO_PERMISSION", "CAP_SYS_RAWIO"],
     ["EBUSY", "ERR_IOSPAN_GROUP_BUSY", "fuser -v /dev/vfio/7"],
-    ["EMFILE", "ERR_IOSPAN_SYSCALL", "dmesg"],
+    ["EMFILE", "ERR_IOSPAN_SYSCALL", "ulimit -n"],
+    ["EIO", "ERR_IOSPAN_SYSCALL", "dmesg"],
   ] as const)("explains %s as %s", async (name, code, hint) => {
     kernel.refuse["/dev/vfio/7"] = name;
     const error = await errorFrom(open());
@@ -47,6 +50,55 @@ describe("opening a group", () => {
     expect(error.message).toContain(identity.device);
     expect(error.hint).toContain(hint);
     expect(kernel.log).toEqual([]);
+  });
+
+  describe("that is taken", () => {
+    /** A machine where processes have the group open; `self` is what `/proc/self` points to. */
+    function taken(pids: readonly string[], self: string | undefined) {
+      kernel.refuse["/dev/vfio/7"] = "EBUSY";
+      return strictSyscalls({
+        openAsync: kernel.syscalls.openAsync,
+        readDirectory: (path) => {
+          if (path === "/proc") return [...pids, "self", "sys"];
+          if (/^\/proc\/\d+\/fd$/.test(path)) return ["3"];
+          throw refused("read-directory", "ENOENT");
+        },
+        readLink: (path) => {
+          if (path.startsWith("/proc/") && path.endsWith("/fd/3")) return "/dev/vfio/7";
+          if (path === "/proc/self" && self !== undefined) return self;
+          throw refused("readlinkat", "ENOENT");
+        },
+        readFile: () => "node\n",
+      });
+    }
+    const busy = async (pids: readonly string[], self: string | undefined) => {
+      const error = await errorFrom(Group.open(taken(pids, self), identity));
+      expect(error).toMatchObject({ code: "ERR_IOSPAN_GROUP_BUSY", errno: errno.EBUSY });
+      return error;
+    };
+
+    it("by another process: names it, and how to end it", async () => {
+      const { message, hint } = await busy(["4711"], "42");
+      expect(message).toContain("is in use by process 4711 (node)");
+      expect(hint).toBe("end it: kill 4711");
+    });
+
+    it("by this process: says so, and does not advise to kill it", async () => {
+      const { message, hint } = await busy(["42"], "42");
+      expect(message).toContain("is in use by this very process");
+      expect(hint).toBe("this process has it open already: close the other space or device object first");
+    });
+
+    it("by this process and others: says both", async () => {
+      const { message, hint } = await busy(["42", "4711"], "42");
+      expect(message).toContain("in use by this very process and process 4711 (node)");
+      expect(hint).toContain("this process has it open already");
+      expect(hint).toContain("kill 4711");
+    });
+
+    it.each([undefined, "not a number"])("by a process, where /proc/self is %s", async (self) => {
+      expect((await busy(["42"], self)).hint).toBe("end it: kill 42");
+    });
   });
 
   it("gives it back, and explains it, when the kernel does not tell its status", async () => {
@@ -99,6 +151,24 @@ describe("an open group", () => {
     expect(errorOf(() => group.unsetContainer())).toMatchObject({ code: "ERR_IOSPAN_BUSY", errno: errno.EBUSY });
   });
 
+  it("says that the process has too many files open when a device cannot be opened for that", async () => {
+    const group = await open();
+    kernel.refuse["VFIO_GROUP_GET_DEVICE_FD"] = "EMFILE";
+    const error = await errorFrom(group.deviceFd(identity.device));
+    expect(error).toMatchObject({ code: "ERR_IOSPAN_SYSCALL", errno: errno.EMFILE });
+    expect(error.hint).toContain("ulimit -n");
+  });
+
+  it("is closed by the end of a using block", async () => {
+    const group = await open();
+    group[Symbol.dispose]();
+    expect(group.closed).toBe(true);
+    expect(kernel.log.at(-1)).toBe(`close ${kernel.group}`);
+    const disposable: Disposable = group;
+    disposable[Symbol.dispose]();
+    expect(kernel.log.filter((line) => line.startsWith("close"))).toHaveLength(1);
+  });
+
   it("is closed once, and then does nothing more", async () => {
     const group = await open();
     group.close();
@@ -106,7 +176,11 @@ describe("an open group", () => {
     expect(kernel.log.filter((line) => line === `close ${kernel.group}`)).toHaveLength(1);
     expect(group.closed).toBe(true);
     for (const use of [() => group.setContainer(kernel.container), () => group.unsetContainer()]) {
-      expect(errorOf(use)).toMatchObject({ code: "ERR_IOSPAN_CLOSED", device: identity.device });
+      expect(errorOf(use)).toMatchObject({
+        code: "ERR_IOSPAN_CLOSED",
+        device: identity.device,
+        iommu: identity.iommu,
+      });
     }
     expect((await errorFrom(group.deviceFd("x"))).code).toBe("ERR_IOSPAN_CLOSED");
   });
@@ -114,7 +188,12 @@ describe("an open group", () => {
   it("counts as closed even if close reports an error: its number may be another file's by then", async () => {
     const group = await open();
     kernel.refuse[`close ${kernel.group}`] = "EIO";
-    expect(() => group.close()).toThrow("EIO");
+    expect(errorOf(() => group.close())).toMatchObject({
+      code: "ERR_IOSPAN_SYSCALL",
+      errno: errno.EIO,
+      device: identity.device,
+      iommu: identity.iommu,
+    });
     expect(group.closed).toBe(true);
     group.close();
   });

@@ -23,10 +23,14 @@ class KernelIndex {
   /** Eventfds by vector; undefined while the index is off. */
   vectors: number[] | undefined;
   readonly calls: string[] = [];
+  /** The eventfds that were signalled by the program, in order. */
+  readonly woken: number[] = [];
   readonly #count: number;
   readonly #flags: number;
   /** As many as the interrupt controller has; asking for more is answered with this number, as the kernel does. */
   available = Number.POSITIVE_INFINITY;
+  /** Calls that work yet; every later one is refused. */
+  refuseAfter = Number.POSITIVE_INFINITY;
 
   constructor(count: number, flags: number) {
     this.#count = count;
@@ -41,6 +45,10 @@ class KernelIndex {
         if (name === "VFIO_DEVICE_SET_IRQS") return this.#setIrqs(argument);
         throw new Error(`unexpected ${name}`);
       },
+      writeEventfd: (eventfd, count) => {
+        if (count !== 1 || !this.vectors?.includes(eventfd)) throw new Error(`unexpected ${count} for ${eventfd}`);
+        this.woken.push(eventfd);
+      },
     });
   }
 
@@ -52,6 +60,7 @@ class KernelIndex {
 
   #setIrqs(bytes: Uint8Array): number {
     const { argsz, flags, index, start, count } = irqSet.decode(bytes);
+    if (this.refuseAfter-- <= 0) throw refused("VFIO_DEVICE_SET_IRQS", "EIO");
     const einval = refused("VFIO_DEVICE_SET_IRQS", "EINVAL");
     const wantsData = (flags & VFIO_IRQ_SET.DATA_EVENTFD) !== 0;
     if (index !== MSI || argsz !== bytes.length || start + count > this.#count) throw einval;
@@ -129,6 +138,80 @@ describe("arming", () => {
     ]);
   });
 
+  it("wakes those in use once they are on again, as they may have fired while they were off", () => {
+    const { kernel, index } = fresh();
+    index.arm(0, fd(30));
+    index.arm(2, fd(32));
+    expect(kernel.woken).toEqual([30]);
+    index.arm(1, fd(31)); // needs no more vectors
+    expect(kernel.woken).toEqual([30]);
+    index.arm(5, fd(35));
+    expect(kernel.woken.slice(1).sort()).toEqual([30, 31, 32]);
+  });
+
+  it("wakes them also when the further one was refused", () => {
+    const { kernel, syscalls, index } = fresh();
+    index.arm(1, fd(31));
+    index.arm(0, fd(30));
+    syscalls.fault = { nth: 2, errno: errno.ENOSPC };
+    refusalOf(() => index.arm(4, fd(34)));
+    expect(kernel.woken.sort()).toEqual([30, 31]);
+  });
+
+  it("wakes nobody when switching off was refused: nothing was off", () => {
+    const { kernel, syscalls, index } = fresh();
+    index.arm(0, fd(30));
+    syscalls.fault = { nth: 1, errno: errno.EIO };
+    refusalOf(() => index.arm(4, fd(34)));
+    expect(kernel.woken).toEqual([]);
+  });
+
+  it("wakes the others when the counter of one is full", () => {
+    const { kernel, syscalls, index } = fresh();
+    for (const vector of [2, 1, 0]) index.arm(vector, fd(30 + vector));
+    syscalls.fault = { match: ({ name }) => name === "write", nth: 1, errno: errno.EAGAIN };
+    index.arm(4, fd(34));
+    expect(kernel.woken).toHaveLength(2);
+    expect(signalled(kernel)).toEqual({ 0: 30, 1: 31, 2: 32, 4: 34 });
+  });
+
+  describe("that is refused, and then those in use cannot be switched on again", () => {
+    it("says both, and knows that nothing is enabled", () => {
+      const { kernel, index } = fresh();
+      index.arm(1, fd(31));
+      index.arm(0, fd(30));
+      kernel.refuseAfter = 1; // off still works
+      const error = thrownBy(() => index.arm(4, fd(34)));
+      expect(error).toBeInstanceOf(AggregateError);
+      expect((error as AggregateError).errors).toMatchObject([{ errno: errno.EIO }, { errno: errno.EIO }]);
+      expect([index.inUse, index.isArmed(0), index.isArmed(1), index.isArmed(4)]).toEqual([false, false, false, false]);
+      expect(kernel.woken).toEqual([]);
+      expect(kernel.vectors).toBeUndefined();
+
+      // From here on as if it were new.
+      kernel.refuseAfter = Number.POSITIVE_INFINITY;
+      kernel.calls.length = 0;
+      index.disarm(0);
+      expect(kernel.calls).toEqual([]);
+      index.arm(3, fd(33));
+      expect(kernel.calls).toEqual([`${TRIGGER_EVENTFD.toString(2)} from 3: 33`]);
+      expect(signalled(kernel)).toEqual({ 3: 33 });
+    });
+  });
+
+  it("knows that nothing is enabled also when nobody was listening any more", () => {
+    const { kernel, syscalls, index } = fresh();
+    index.arm(1, fd(31));
+    syscalls.fault = { nth: 1, errno: errno.EIO };
+    refusalOf(() => index.disarm(1)); // the kernel still has two
+    syscalls.fault = { nth: 2, errno: errno.ENOSPC };
+    refusalOf(() => index.arm(4, fd(34)));
+    syscalls.fault = undefined;
+    index.arm(6, fd(36));
+    expect(signalled(kernel)).toEqual({ 6: 36 });
+    expect(kernel.calls.at(-1)).toBe(`${TRIGGER_EVENTFD.toString(2)} from 6: 36`);
+  });
+
   it("does not switch off where the kernel can resize", () => {
     const { kernel, index } = fresh(EVENTFD);
     index.arm(0, fd(30));
@@ -169,7 +252,10 @@ describe("arming", () => {
     const { kernel, index } = fresh();
     kernel.available = 2;
     if (first === 0) index.arm(0, fd(30));
-    expect(thrownBy(() => index.arm(3, fd(33)))).toBeInstanceOf(Error);
+    expect(refusalOf(() => index.arm(3, fd(33)))).toMatchObject({
+      errno: errno.ENOSPC,
+      message: "VFIO_DEVICE_SET_IRQS: ENOSPC (only 2 of 4 vectors can be had)",
+    });
     expect(index.isArmed(3)).toBe(false);
     expect(signalled(kernel)).toEqual(before);
   });

@@ -1,13 +1,15 @@
 import { describe, expect, it } from "vitest";
 import { errno } from "../../src/abi/errno.js";
+import { IospanError } from "../../src/errors.js";
 import type { Syscalls } from "../../src/syscalls/syscalls.js";
-import { Interrupt, noInterrupt } from "../../src/vfio/interrupt.js";
+import { Interrupt } from "../../src/vfio/interrupt.js";
 import { children } from "../support/child.js";
-import { errorFrom, rejectionOf, thrownBy } from "../support/errors.js";
+import { errorFrom, errorOf, rejectionOf, thrownBy } from "../support/errors.js";
 import { needsLinux } from "../support/linux-only.js";
 import { fd, refused, strictSyscalls } from "../support/strict-syscalls.js";
 
 const EVENTFD = fd(9);
+const ABOUT = { device: "0000:02:00.0", iommu: "smmu3.0x9050000" };
 
 /** An armed line of a device, to be fired by the test. */
 function armed(
@@ -34,6 +36,7 @@ function armed(
   });
   const line = {
     label: "MSI 0 of 0000:02:00.0",
+    about: ABOUT,
     unmask: () => {
       log.push("unmask");
       options.unmask?.();
@@ -147,7 +150,9 @@ describe("a line that the kernel masks", () => {
     });
     fire(1);
     await interrupt.next();
-    expect(await rejectionOf(interrupt.next())).toMatchObject({ syscall: "VFIO_DEVICE_SET_IRQS" });
+    const error = await errorFrom(interrupt.next());
+    expect(error).toMatchObject({ ...ABOUT, code: "ERR_IOSPAN_SYSCALL", syscall: "VFIO_DEVICE_SET_IRQS" });
+    expect(error.message).toContain("unmasking MSI 0 of 0000:02:00.0");
     const next = interrupt.next();
     expect(log.filter((line) => line === "unmask")).toHaveLength(2);
     fire(1);
@@ -203,10 +208,42 @@ describe("closing an interrupt", () => {
         throw failure;
       },
     });
-    expect(thrownBy(() => interrupt.close())).toBe(failure);
+    const error = errorOf(() => interrupt.close());
+    expect(error).toMatchObject({ ...ABOUT, code: "ERR_IOSPAN_SYSCALL", errno: errno.EIO, cause: failure });
+    expect(error.message).toContain("closing MSI 0 of 0000:02:00.0");
     expect(log.at(-1)).toBe("close 9");
     interrupt.close();
     expect(log.filter((line) => line === "close 9")).toHaveLength(1);
+  });
+
+  it.each([
+    ["close", async (interrupt: Interrupt) => interrupt.close()],
+    ["return", async (interrupt: Interrupt) => interrupt.return()],
+    ["a using block", async (interrupt: Interrupt) => interrupt[Symbol.dispose]()],
+    ["an await using block", async (interrupt: Interrupt) => interrupt[Symbol.asyncDispose]()],
+  ])("explains, by %s, that the eventfd's close reported an error", async (_, end) => {
+    const { interrupt } = armed({
+      calls: {
+        close: () => {
+          throw refused("close", "EIO");
+        },
+      },
+    });
+    expect(await errorFrom(end(interrupt))).toMatchObject({ ...ABOUT, code: "ERR_IOSPAN_SYSCALL", syscall: "close" });
+  });
+
+  it("passes on the first of several failures", () => {
+    const { interrupt } = armed({
+      disarm: () => {
+        throw refused("VFIO_DEVICE_SET_IRQS", "EIO");
+      },
+      calls: {
+        close: () => {
+          throw refused("close", "EIO");
+        },
+      },
+    });
+    expect(errorOf(() => interrupt.close()).syscall).toBe("VFIO_DEVICE_SET_IRQS");
   });
 
   it("disarms the line and closes the eventfd also when the watch cannot be stopped", () => {
@@ -287,7 +324,7 @@ describe("an eventfd that cannot be read", () => {
     const waiting = [interrupt.next(), interrupt.next()];
     fire(1);
     for (const reason of await Promise.all(waiting.map(errorFrom))) {
-      expect(reason).toMatchObject({ code: "ERR_IOSPAN_SYSCALL", errno: errno.EIO, cause: failure });
+      expect(reason).toMatchObject({ ...ABOUT, code: "ERR_IOSPAN_SYSCALL", errno: errno.EIO, cause: failure });
       expect(reason.message).toContain("MSI 0 of 0000:02:00.0");
     }
   });
@@ -308,11 +345,22 @@ describe("an eventfd that cannot be read", () => {
   });
 });
 
-describe("noInterrupt", () => {
-  it("says how many there are, if any", () => {
-    const error = noInterrupt("0000:02:00.0", "msi", 4, 4);
-    expect(error).toMatchObject({ code: "ERR_IOSPAN_NOT_SUPPORTED", device: "0000:02:00.0" });
-    expect(error.message).toBe("0000:02:00.0 has no msi 4 (there are 4, from 0)");
-    expect(noInterrupt("d", "intx", 0, 0).message).toBe("d has no intx 0");
+describe("an interrupt that the kernel took away", () => {
+  const reason = new IospanError("ERR_IOSPAN_INTERRUPT_REFUSED", "gone", { hint: "listen anew" });
+
+  it("ends every wait with the reason, those to come too, and is closed", async () => {
+    const { interrupt, fire, log } = armed();
+    const waiting = [interrupt.next(), interrupt.next()];
+    interrupt.fail(reason);
+    fire(1);
+    expect(await Promise.all([...waiting, interrupt.next()].map(rejectionOf))).toEqual([reason, reason, reason]);
+    expect(log).toEqual(["unwatch", "disarm", "close 9"]);
+  });
+
+  it("means nothing to one that was closed before", async () => {
+    const { interrupt } = armed();
+    interrupt.close();
+    interrupt.fail(reason);
+    expect(await interrupt.next()).toEqual(DONE);
   });
 });

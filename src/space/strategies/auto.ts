@@ -1,6 +1,5 @@
 import { IospanError } from "../../errors.js";
 import type { Machine } from "../../machine/machine.js";
-import { readAttribute } from "../../machine/sysfs.js";
 import type { Syscalls } from "../../syscalls/syscalls.js";
 import { mirrored } from "./mirrored.js";
 import { sharedContainer } from "./shared-container.js";
@@ -18,8 +17,6 @@ export interface StrategyTrial {
 export interface Candidate {
   readonly name: StrategyName;
   make(): Strategy;
-  /** Why it must not even be tried. */
-  readonly objection: string | undefined;
   /** Why it is the one, if it works. */
   readonly reason: string;
   /** There is none after it. */
@@ -51,32 +48,10 @@ export function candidates(machine: Machine, wanted: StrategyName | "auto"): rea
       hint: `one of auto, ${strategyNames.join(", ")}`,
     });
   }
-  return [{ ...candidate(machine, wanted, true), objection: undefined, reason: "asked for" }];
+  return [{ ...candidate(machine, wanted, true), reason: "asked for" }];
 }
 
 function candidate({ syscalls }: Machine, name: StrategyName, last: boolean): Candidate {
   const make = () => MAKE[name](syscalls);
-  return { name, make, objection: objectionTo(syscalls, name), reason: VIRTUES[name], last };
-}
-
-const OSRELEASE = "/proc/sys/kernel/osrelease";
-
-/**
- * Why a strategy must not be tried on this machine; undefined when nothing is known against it.
- *
- * Linux 6.14 to 6.15.2 answers success to attaching a device to the domain of another SMMU, and does not attach it
- * (drivers/iommu/arm/arm-smmu-v3, broken by 48e7b8e284e5, mended by be5a2d3f8f97): with one container everything seems to
- * work and the second device's DMA is silently blocked.
- */
-function objectionTo(syscalls: Syscalls, strategy: StrategyName): string | undefined {
-  if (strategy === "mirrored") return undefined;
-  const release = readAttribute({ syscalls }, OSRELEASE) ?? "";
-  if (!attachesNowhere(release)) return undefined;
-  return `Linux ${release} attaches a second SMMU's device to a shared container without effect; its DMA would be blocked`;
-}
-
-function attachesNowhere(release: string): boolean {
-  const [, major, minor, patch] = /^(\d+)\.(\d+)(?:\.(\d+))?/.exec(release) ?? [];
-  if (Number(major) !== 6) return false;
-  return Number(minor) === 14 || (Number(minor) === 15 && Number(patch ?? 0) <= 2);
+  return { name, make, reason: VIRTUES[name], last };
 }

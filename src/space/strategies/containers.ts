@@ -4,6 +4,7 @@ import type { Syscalls } from "../../syscalls/syscalls.js";
 import { Container } from "../../vfio/container.js";
 import { Device } from "../../vfio/device.js";
 import { Group } from "../../vfio/group.js";
+import { refuseSilentAttach } from "./attach-regression.js";
 import type { Attachment, MapTarget, Strategy, StrategyName } from "./strategy.js";
 
 /** Which container a device's group goes into: those with the same key share one. */
@@ -70,7 +71,9 @@ export class ContainerStrategy implements Strategy {
 
   async #join(key: string, group: Group): Promise<void> {
     const existing = this.#containers.get(key);
-    const container = existing ?? (await Container.open(this.#syscalls));
+    const others = [...(existing?.groups ?? [])].map(({ iommu }) => iommu);
+    refuseSilentAttach(this.#syscalls, group.device, group.iommu, others);
+    const container = existing ?? (await Container.open(this.#syscalls, { device: group.device, iommu: group.iommu }));
     try {
       container.attach(group);
     } catch (error) {

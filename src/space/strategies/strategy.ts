@@ -17,6 +17,8 @@ export type TargetInfo = ContainerInfo;
 export interface MapTarget {
   /** The IOMMUs behind it, for messages. */
   readonly iommus: string;
+  /** The devices behind it, for messages. */
+  readonly devices: string;
   info(): TargetInfo;
   map(mapping: DmaMapping): void;
   mapAsync(mapping: DmaMapping): Promise<void>;

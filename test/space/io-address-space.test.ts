@@ -1,0 +1,73 @@
+import { beforeEach, describe, expect, it } from "vitest";
+import { machineOne, machineOneDescription } from "../../src/sim/linux/machine-one.js";
+import { DmaMemory } from "../../src/space/dma-memory.js";
+import { IoAddressSpace } from "../../src/space/io-address-space.js";
+
+const FIRST = "0000:02:00.0";
+const SECOND = "0000:22:00.0";
+let kernel = machineOne();
+
+beforeEach(() => {
+  kernel = machineOne();
+});
+
+describe("a buffer of a space", () => {
+  it("gives its memory back however it is unmapped", async () => {
+    await using space = await IoAddressSpace.open(kernel, [FIRST]);
+    const buffers = [space.allocate(4096), space.allocate(4096), space.allocate(4096)];
+    for (const mapping of space.mappings.slice(0, 1)) await mapping.unmap();
+    for (const mapping of space.mappings.slice(0, 1)) await space.unmap(mapping);
+    buffers[2]?.free();
+    expect(buffers.map(({ memory }) => memory.released)).toEqual([true, true, true]);
+  });
+
+  it("is not unmapped by another space", async () => {
+    await using one = await IoAddressSpace.open(kernel, [FIRST]);
+    await using two = await IoAddressSpace.open(kernel, [SECOND]);
+    using buffer = one.allocate(4096);
+    await expect(two.unmap(buffer)).rejects.toMatchObject({ code: "ERR_IOSPAN_INVALID_ARGUMENT" });
+    expect(buffer.mapped).toBe(true);
+  });
+});
+
+describe("the end of a using block", () => {
+  it("is no error while the space closes", async () => {
+    const space = await IoAddressSpace.open(kernel, [FIRST, SECOND]);
+    let closing: Promise<void> | undefined;
+    {
+      using buffer = space.allocate(4096);
+      expect(buffer.mapped).toBe(true);
+      closing = space.close();
+    }
+    await closing;
+    expect([kernel.openFds, kernel.lockedBytes]).toEqual([[], 0]);
+  });
+
+  it("takes effect after an attach that is under way", async () => {
+    await using space = await IoAddressSpace.open(kernel, [FIRST]);
+    const buffer = space.allocate(4096);
+    const attaching = space.attach(SECOND);
+    buffer[Symbol.dispose]();
+    expect(buffer.mapped).toBe(true);
+    await attaching;
+    // Whatever is asked for next comes after it.
+    using memory = DmaMemory.allocate(kernel, 4096);
+    await (await space.map(memory)).unmap();
+    expect([buffer.mapped, buffer.memory.released]).toEqual([false, true]);
+    expect(space.audit()).toMatchObject({ consistent: true, checked: 0 });
+  });
+});
+
+describe("a device that cannot be reset", () => {
+  it("does not master the bus until its driver lets it", async () => {
+    const { devices } = machineOneDescription();
+    const unresettable = devices.map((each) =>
+      each.name === FIRST && each.bus === "pci" ? { ...each, reset: false } : each,
+    );
+    await using space = await IoAddressSpace.open(machineOne({ devices: unresettable }), [FIRST]);
+    const device = space.interface(FIRST);
+    expect([device.resettable, device.pciConfig?.busMaster]).toEqual([false, false]);
+    device.pciConfig?.setBusMaster(true);
+    expect(device.pciConfig?.busMaster).toBe(true);
+  });
+});
