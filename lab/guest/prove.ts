@@ -42,7 +42,8 @@ function describe(machine: Machine): void {
 }
 
 async function proveExample(machine: Machine, strategy: StrategyName, proofs: Proofs): Promise<void> {
-  for (const completion of ["poll", "msi"] as const) {
+  // How a transfer's end is noticed has nothing to do with the strategy.
+  for (const completion of strategy === "mirrored" ? (["poll", "msi"] as const) : (["poll"] as const)) {
     await proofs.prove(`the example, ${completion === "msi" ? "with MSIs" : "polling"}`, async () => {
       await using space = await IoAddressSpace.open(machine, [FIRST, SECOND], { strategy });
       return await roundTrip(space, completion);

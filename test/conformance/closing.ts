@@ -126,7 +126,8 @@ export const closing: readonly Scenario[] = [
   ),
 
   scenario("keeps to the order of closing, and leaves no step out, when a step fails", async (rig) => {
-    for (const [step, fault] of Object.entries(obstacles)) {
+    const steps = Object.entries(obstacles);
+    for (const [step, fault] of rig.depth === "full" ? steps : steps.slice(0, 1)) {
       try {
         await closesInOrder(rig, armed(rig), fault);
       } catch (error) {

@@ -250,9 +250,9 @@ export const faults: readonly Scenario[] = [
   scenario(
     "survives the failure of a sample of its system calls",
     async (rig) => {
-      const runs = await failCalls(rig, replaying({ maps: 3, unmaps: 2 }), ENOMEM, 11);
+      const runs = await failCalls(rig, replaying({ maps: 3, unmaps: 2 }), ENOMEM, 23);
       assert.ok(runs > 5, `only ${runs} calls were made to fail`);
-      await failCalls(rig, varied, EIO, 29);
+      await failCalls(rig, varied, EIO, 61);
     },
     (rig) => (rig.depth === "quick" ? undefined : "all of them were made to fail"),
   ),

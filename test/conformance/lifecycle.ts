@@ -29,7 +29,7 @@ export const lifecycle: readonly Scenario[] = [
   scenario("opens in every order, and detaches in every order", async (rig) => {
     const before = rig.openFiles();
     const orders = permutations([rig.first, rig.second, rig.neighbour]);
-    for (const order of rig.depth === "full" ? orders : orders.slice(0, 2)) {
+    for (const order of rig.depth === "full" ? orders : orders.slice(-1)) {
       await using space = await open(rig, order);
       using _buffer = space.allocate(8192);
       for (const name of [...order].reverse()) {

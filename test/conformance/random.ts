@@ -81,6 +81,6 @@ function check(space: IoAddressSpace, live: readonly Mapping[], when: string): v
 
 export const randomly: readonly Scenario[] = [
   scenario("stays consistent through thousands of random maps and unmaps", (rig) =>
-    rig.depth === "full" ? churn(rig, 10_000, 500) : churn(rig, 400, 100),
+    rig.depth === "full" ? churn(rig, 10_000, 500) : churn(rig, 200, 50),
   ),
 ];
