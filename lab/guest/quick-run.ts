@@ -10,6 +10,7 @@ const long: readonly string[] = [
   "closing: keeps to the order of closing, and leaves no step out, when a step fails",
   "closing: a transfer under way when the space closes reaches neither the memory nor what comes after it",
   "lifecycle: opens in every order, and detaches in every order",
+  "dma: an IOVA that is mapped anew shows the new memory, not the old",
   "attach: attaches wholly or not at all, wherever the kernel refuses",
 ];
 

