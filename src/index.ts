@@ -1,6 +1,6 @@
 export type { Ioctl, IoctlArgumentKind } from "./abi/ioctl.js";
 export { type ErrorCode, errorCodes, IospanError, type IospanErrorFacts } from "./errors.js";
-export { type Iova, type IovaRange, iova } from "./iova.js";
+export { hex, type Iova, type IovaRange, iova } from "./iova.js";
 export { findDevice, listDevices } from "./machine/devices.js";
 export { type BindOptions, bindToVfio, type DriverBinding } from "./machine/driver-binding.js";
 export { linux } from "./machine/linux.js";

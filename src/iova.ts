@@ -18,7 +18,7 @@ const LAST_IOVA = 2n ** 64n - 1n;
  * @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` for anything else, an unsafe `number` among it.
  */
 export function iova(value: number | bigint): Iova {
-  if (typeof value === "number" && !Number.isSafeInteger(value)) throw notAnIova(value);
+  if (typeof value !== "bigint" && !Number.isSafeInteger(value)) throw notAnIova(value);
   const address = BigInt(value);
   if (address < 0n || address > LAST_IOVA) throw notAnIova(value);
   return address as Iova;

@@ -7,17 +7,21 @@ import { parseArgs } from "node:util";
 import { bindToVfio, type DriverBinding, IoAddressSpace, IospanError, linux, strategyNames, traced } from "iospan";
 import { roundTrip } from "./round-trip.js";
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    strategy: { type: "string", default: "auto" },
-    msi: { type: "boolean", default: false },
-    bind: { type: "boolean", default: false },
-    trace: { type: "boolean", default: false },
-  },
-});
+function commandLine() {
+  return parseArgs({
+    allowPositionals: true,
+    options: {
+      strategy: { type: "string", default: "auto" },
+      msi: { type: "boolean", default: false },
+      bind: { type: "boolean", default: false },
+      trace: { type: "boolean", default: false },
+    },
+  });
+}
 
-async function main(names: readonly string[]): Promise<void> {
+async function main(): Promise<void> {
+  const { values, positionals: names } = commandLine();
+  if (names.length === 0) throw new Error("name one or more edu devices: 0000:02:00.0 0000:22:00.0");
   const { syscalls } = linux();
   const machine = { syscalls: values.trace ? traced(syscalls, (line) => console.error(line)) : syscalls };
   const bindings: DriverBinding[] = [];
@@ -50,8 +54,7 @@ function fail(error: unknown): void {
 }
 
 try {
-  if (positionals.length === 0) throw new Error("name one or more edu devices: 0000:02:00.0 0000:22:00.0");
-  await main(positionals);
+  await main();
 } catch (error) {
   fail(error);
 }

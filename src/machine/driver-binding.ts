@@ -2,7 +2,7 @@ import { IospanError } from "../errors.js";
 import { SyscallError } from "../syscalls/syscalls.js";
 import { type BindingStep, bindingIneffective, bindingRefused } from "./binding-errors.js";
 import { findDevice } from "./devices.js";
-import { formatHolders, groupHolders } from "./group-holders.js";
+import { formatHolders, type GroupHolder, groupHolders, ownPid } from "./group-holders.js";
 import { requireIommu } from "./iommus.js";
 import type { Machine, MachineDevice } from "./machine.js";
 import { readAttribute } from "./sysfs.js";
@@ -26,7 +26,7 @@ export interface DriverBinding extends Disposable {
 
 export interface BindOptions {
   /** Default: `vfio-pci` or `vfio-platform`, unless the device is on some VFIO driver already. */
-  readonly driver?: string;
+  readonly driver?: string | undefined;
 }
 
 /**
@@ -138,8 +138,18 @@ function refuseWhileHeld(machine: Machine, device: MachineDevice, to: DriverStat
   throw new IospanError("ERR_IOSPAN_GROUP_BUSY", message, {
     device: device.name,
     iommu: device.iommu?.name,
-    hint: `close the address space or end the process, then try again: kill ${holders.map(({ pid }) => pid).join(" ")}`,
+    hint: holdersHint(machine, holders),
   });
+}
+
+/** Who holds the group in this very process should not be told to kill it. */
+function holdersHint(machine: Machine, holders: readonly GroupHolder[]): string {
+  const own = ownPid(machine);
+  const others = holders.filter(({ pid }) => pid !== own);
+  if (others.length < holders.length) {
+    return "this very process has it open: close the space first (declare `await using space` after `using binding`)";
+  }
+  return `close the address space or end the process, then try again: kill ${others.map(({ pid }) => pid).join(" ")}`;
 }
 
 function undone(machine: Machine, device: MachineDevice, failure: unknown): unknown {

@@ -24,6 +24,12 @@ export function groupHolders(machine: Machine, group: number): readonly GroupHol
     .sort((a, b) => a.pid - b.pid);
 }
 
+/** This process's number, as the same /proc gives it that holders are found in; undefined where it does not tell. */
+export function ownPid(machine: Machine): number | undefined {
+  const link = tolerant(() => machine.syscalls.readLink("/proc/self"));
+  return link !== undefined && /^\d+$/.test(link) ? Number(link) : undefined;
+}
+
 /** `4711 (qemu-system-aar), 4712 (nvmf_tgt)` */
 export function formatHolders(holders: readonly GroupHolder[]): string {
   return holders.map(({ pid, command }) => `${pid} (${command})`).join(", ");

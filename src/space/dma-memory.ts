@@ -1,6 +1,7 @@
 import { errno } from "../abi/errno.js";
 import { type ErrorCode, IospanError } from "../errors.js";
 import type { Machine } from "../machine/machine.js";
+import { readAttribute } from "../machine/sysfs.js";
 import { MappedMemory } from "../syscalls/mapped-memory.js";
 import {
   MADV_DONTFORK,
@@ -31,11 +32,11 @@ export type HugePages = (typeof hugePageModes)[number];
 
 export interface DmaMemoryOptions {
   /** `try` where absent. */
-  readonly hugePages?: HugePages;
+  readonly hugePages?: HugePages | undefined;
   /** `memfd` memory has a file descriptor ({@link DmaMemory.fd}) to share with other processes. `anonymous` where absent. */
-  readonly backing?: "anonymous" | "memfd";
+  readonly backing?: "anonymous" | "memfd" | undefined;
   /** Bytes, a power of two: address and size become multiples of it. The page size where absent. */
-  readonly alignment?: number;
+  readonly alignment?: number | undefined;
 }
 
 type Backing = "anonymous" | "memfd";
@@ -81,6 +82,7 @@ export class DmaMemory implements Disposable {
   static allocate(machine: Machine, size: number | bigint, options: DmaMemoryOptions = {}): DmaMemory {
     const { syscalls } = machine;
     const bytes = roundUp(byteCount(size, "size"), alignmentOf(syscalls, options));
+    checkAvailable(syscalls, bytes);
     const placement = place(syscalls, bytes, options);
     return new DmaMemory(syscalls, placement);
   }
@@ -141,8 +143,8 @@ export class DmaMemory implements Disposable {
   release(): void {
     if (this.released) return;
     if (this.#users > 0) {
-      throw new IospanError("ERR_IOSPAN_BUSY", `the memory is still mapped for devices (${this.#users} mappings)`, {
-        hint: "unmap it first: mapping.unmap(), or close the space",
+      throw new IospanError("ERR_IOSPAN_BUSY", `the memory is still mapped for devices (${this.#users} times)`, {
+        hint: "unmap it first, or close the space: declare memory of yours before the space that maps it",
       });
     }
     try {
@@ -163,6 +165,20 @@ export class DmaMemory implements Disposable {
 
 function roundUp(size: number, unit: number): number {
   return Math.ceil(size / unit) * unit;
+}
+
+/** Less than this is not worth a look. */
+const SURELY_AVAILABLE = 64 * MIB;
+
+/** All of the memory is populated and pinned, so what is not there would end processes, this one probably. */
+function checkAvailable(syscalls: Syscalls, size: number): void {
+  if (size < SURELY_AVAILABLE) return;
+  const [, kib] = /^MemTotal:\s*(\d+) kB$/m.exec(readAttribute({ syscalls }, "/proc/meminfo") ?? "") ?? [];
+  if (kib === undefined || size <= Number(kib) * 1024) return;
+  const total = `${(Number(kib) / 2 ** 20).toFixed(1)} GiB`;
+  throw new IospanError("ERR_IOSPAN_NO_MEMORY", `${size} bytes are more than the ${total} of memory the machine has`, {
+    hint: "ask for less; sizes are in bytes",
+  });
 }
 
 function alignmentOf({ pageSize }: Syscalls, { alignment = pageSize, hugePages }: DmaMemoryOptions): number {

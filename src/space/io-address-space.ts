@@ -66,8 +66,10 @@ export class IoAddressSpace implements AsyncDisposable {
    * @throws IospanError saying which device, IOMMU and call refused, and what to do; nothing is left open.
    */
   static async open(machine: Machine, devices: readonly string[], options: OpenOptions = {}): Promise<IoAddressSpace> {
-    if (devices.length === 0) {
-      throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", "a space needs a device", { hint: "name one or more" });
+    if (!Array.isArray(devices) || devices.length === 0) {
+      throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", "a space needs a list of devices", {
+        hint: 'name one or more: ["0000:02:00.0"]',
+      });
     }
     const passedOver: StrategyTrial[] = [];
     for (const { name, make, reason, last } of candidates(machine, options.strategy ?? "auto")) {
@@ -126,6 +128,7 @@ export class IoAddressSpace implements AsyncDisposable {
    * @throws IospanError `ERR_IOSPAN_NO_DEVICE` when it is not in the space.
    */
   interface(name: string): Device {
+    if (this.#closed) throw closedError();
     const device = this.#interfaces.device(kernelName(name));
     if (device === undefined) throw noSuchInterface(name, this.interfaces);
     return device;
@@ -158,6 +161,7 @@ export class IoAddressSpace implements AsyncDisposable {
   map(memory: DmaMemory, options: MapOptions = {}): Promise<Mapping> {
     return this.#gate.shared(async () => {
       this.#checkUsable();
+      if (!(memory instanceof DmaMemory)) throw notDmaMemory();
       return new Mapping(this.#owner, await this.#mappings.mapLater(memory, options));
     });
   }
@@ -303,16 +307,26 @@ export class IoAddressSpace implements AsyncDisposable {
     const naming = (record: MappingRecord) => typeof record.access !== "string" && record.access.has(name);
     const limited = this.#mappings.records.filter(naming).length;
     if (limited === 0) return;
-    throw new IospanError("ERR_IOSPAN_BUSY", `${limited} mappings are limited to interfaces among which is ${name}`, {
-      device: name,
-      hint: "unmap them before detaching it",
-    });
+    throw new IospanError(
+      "ERR_IOSPAN_BUSY",
+      `${name} is among the interfaces that ${limited} ${limited === 1 ? "mapping is" : "mappings are"} limited to`,
+      {
+        device: name,
+        hint: "unmap them before detaching it",
+      },
+    );
   }
 }
 
 /** Whether another strategy may fare better. */
 function isStrategys(error: unknown): error is IospanError {
   return error instanceof IospanError && error.code === "ERR_IOSPAN_ATTACH_REFUSED";
+}
+
+function notDmaMemory(): IospanError {
+  return new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", "only DmaMemory can be mapped", {
+    hint: "DmaMemory.allocate(machine, size): memory that stays where it is",
+  });
 }
 
 function closedError(): IospanError {

@@ -138,6 +138,8 @@ export class Device implements DeviceIdentity, AsyncDisposable {
   }
 
   /**
+   * @internal The space's part.
+   *
    * Takes the device's voice: no interrupts, and on PCI no bus mastering, so no DMA. A platform device has no such switch:
    * only its reset, or its own driver, stops it. Every step is taken even if one before it failed.
    * @returns what went wrong.
@@ -154,6 +156,8 @@ export class Device implements DeviceIdentity, AsyncDisposable {
   }
 
   /**
+   * @internal The space's part.
+   *
    * {@link silence}, then a reset where there is one.
    * @returns what went wrong.
    */
@@ -169,6 +173,8 @@ export class Device implements DeviceIdentity, AsyncDisposable {
   }
 
   /**
+   * @internal The space's part.
+   *
    * Takes the registers away and closes the device, which is the moment to have it quiesced.
    * @returns what went wrong; the device is closed all the same.
    */

@@ -1,6 +1,6 @@
 import { errno } from "../abi/errno.js";
-import { formatHolders, groupHolders } from "../machine/group-holders.js";
-import { SyscallError, type Syscalls } from "../syscalls/syscalls.js";
+import { formatHolders, groupHolders, ownPid } from "../machine/group-holders.js";
+import type { Syscalls } from "../syscalls/syscalls.js";
 import { unsafeInterrupts } from "./container-refusals.js";
 import type { Group, GroupIdentity } from "./group.js";
 import { deviceCgroupHint, type Meaning, refusal, shortages } from "./refusal.js";
@@ -48,7 +48,7 @@ function isBusy(error: unknown): boolean {
 
 function busy({ id, device }: GroupIdentity, syscalls: Syscalls): Meaning {
   const holders = groupHolders({ syscalls }, id);
-  const own = holders.length === 0 ? undefined : ownPid(syscalls);
+  const own = holders.length === 0 ? undefined : ownPid({ syscalls });
   const others = holders.filter(({ pid }) => pid !== own);
   const isOurs = others.length < holders.length;
   const who = [
@@ -66,17 +66,6 @@ function busy({ id, device }: GroupIdentity, syscalls: Syscalls): Meaning {
       hints.join("; ") ||
       `find out who has it: fuser -v /dev/vfio/${id} (an open device or a mapped region keeps it too)`,
   };
-}
-
-/** This process's number as the same /proc gives it that the holders were found in; undefined where it does not tell. */
-function ownPid(syscalls: Syscalls): number | undefined {
-  try {
-    const link = syscalls.readLink("/proc/self");
-    return /^\d+$/.test(link) ? Number(link) : undefined;
-  } catch (error) {
-    if (error instanceof SyscallError) return undefined;
-    throw error;
-  }
 }
 
 /** Why a group could not join a container (drivers/vfio/container.c, drivers/iommu/iommu.c, vfio_iommu_type1.c). */

@@ -161,7 +161,7 @@ export class Region implements RegionInfo {
       {
         device: this.#device,
         iommu: this.#iommu,
-        hint: `it must be ${bits === 64 ? "a bigint" : "an integer"} from 0 to 2^${bits}-1`,
+        hint: `it must be ${bits === 64 ? "a bigint" : "an integer"} from -2^${bits - 1} to 2^${bits}-1`,
       },
     );
   }

@@ -204,7 +204,7 @@ describe("DmaMemory's life", () => {
     memory.retain();
     const before = calls.length;
     expect(errorOf(() => memory.release())).toMatchObject({ code: "ERR_IOSPAN_BUSY" });
-    expect(errorOf(() => memory.release()).message).toContain("2 mappings");
+    expect(errorOf(() => memory.release()).message).toContain("2 times");
     memory.unretain();
     expect(errorOf(() => memory.release()).code).toBe("ERR_IOSPAN_BUSY");
     expect(memory.released).toBe(false);

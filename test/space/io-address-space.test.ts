@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it } from "vitest";
+import { linux } from "../../src/machine/linux.js";
 import { machineOne, machineOneDescription } from "../../src/sim/linux/machine-one.js";
 import { DmaMemory } from "../../src/space/dma-memory.js";
 import { IoAddressSpace } from "../../src/space/io-address-space.js";
@@ -69,5 +70,42 @@ describe("a device that cannot be reset", () => {
     expect([device.resettable, device.pciConfig?.busMaster]).toEqual([false, false]);
     device.pciConfig?.setBusMaster(true);
     expect(device.pciConfig?.busMaster).toBe(true);
+  });
+});
+
+describe("what makes no sense", () => {
+  it("is refused with what would", async () => {
+    const invalid = { code: "ERR_IOSPAN_INVALID_ARGUMENT" };
+    // @ts-expect-error what a caller without types may pass
+    await expect(IoAddressSpace.open(kernel, FIRST)).rejects.toMatchObject({
+      ...invalid,
+      hint: expect.stringContaining("["),
+    });
+    await using space = await IoAddressSpace.open(kernel, [FIRST]);
+    // @ts-expect-error what a caller without types may pass
+    await expect(space.map(new Uint8Array(4096))).rejects.toMatchObject({
+      ...invalid,
+      hint: expect.stringContaining("DmaMemory"),
+    });
+    // @ts-expect-error what a caller without types may pass
+    expect(() => space.allocate(4096, { iova: "0x1000" })).toThrowError(expect.objectContaining(invalid));
+    expect(space.audit()).toMatchObject({ consistent: true, checked: 0 });
+  });
+
+  it("is to ask a closed space for a device", async () => {
+    const space = await IoAddressSpace.open(kernel, [FIRST]);
+    await space.close();
+    expect(() => space.interface(FIRST)).toThrowError(expect.objectContaining({ code: "ERR_IOSPAN_CLOSED" }));
+  });
+});
+
+describe.skipIf(process.platform !== "linux")("memory on Linux", () => {
+  it("that the machine does not have is refused before it is asked for", () => {
+    expect(() => DmaMemory.allocate(linux(), 2 ** 50)).toThrowError(
+      expect.objectContaining({
+        code: "ERR_IOSPAN_NO_MEMORY",
+        message: expect.stringContaining("GiB of memory the machine has"),
+      }),
+    );
   });
 });
