@@ -79,6 +79,7 @@ export class Interfaces {
     if (fresh) await replay(target, records, name);
     const device = await attachment.openDevice();
     rollback.did(() => throwFirst(device.release()));
+    device.ownBySpace();
     // What a device that cannot be reset was told to do before would run on: its driver says when it is ready.
     if (device.resettable) device.pciConfig?.setBusMaster(true);
     adopt(limits);

@@ -42,6 +42,7 @@ export class Device implements DeviceIdentity, AsyncDisposable {
   readonly #regions: readonly Region[];
   readonly #interrupts: Interrupts;
   #fd: Fd | undefined;
+  #owned = false;
 
   private constructor(syscalls: Syscalls, fd: Fd, identity: DeviceIdentity) {
     const info = readDeviceInfo(syscalls, fd);
@@ -194,8 +195,23 @@ export class Device implements DeviceIdentity, AsyncDisposable {
     return failures;
   }
 
-  /** Quiesces and closes the device. */
+  /** @internal A space has opened it, and closes it. */
+  ownBySpace(): void {
+    this.#owned = true;
+  }
+
+  /**
+   * Quiesces and closes the device.
+   * @throws IospanError `ERR_IOSPAN_BUSY` for a device of a space, which stays as it is: `space.detach()` takes it out.
+   */
   async close(): Promise<void> {
+    if (this.#owned && !this.closed) {
+      throw new IospanError("ERR_IOSPAN_BUSY", `${this.name} belongs to a space, which closes it`, {
+        device: this.name,
+        iommu: this.iommu,
+        hint: "space.detach() takes it out; do not declare it with `using`",
+      });
+    }
     const failures = [...(await this.quiesce()), ...this.release()];
     if (failures.length > 0) {
       throw new IospanError("ERR_IOSPAN_CLOSE_INCOMPLETE", `${this.name} is closed, but not everything went well`, {

@@ -217,6 +217,23 @@ describe("what the kernel refuses", () => {
     expect(state("0000:21:00.0")).toEqual(untouched);
   });
 
+  it("does not advise this process to end itself", () => {
+    const binding = bind("0000:21:00.0");
+    tree.process(200, "node", { 7: "/dev/vfio/8" });
+    tree.literalLink("/proc/self", "200");
+    expect(() => binding.restore()).toThrowError(
+      expect.objectContaining({
+        code: "ERR_IOSPAN_GROUP_BUSY",
+        hint: expect.stringContaining("close the space first"),
+      }),
+    );
+    expect(() => binding.restore()).toThrowError(
+      expect.objectContaining({ hint: expect.not.stringContaining("kill") }),
+    );
+    tree.remove("/proc/200");
+    binding.restore();
+  });
+
   it("explains a previous driver kept away by VFIO owning the group, and stays on VFIO", () => {
     const binding = bind("0000:01:00.0");
     const bound = tree.snapshot();

@@ -81,6 +81,7 @@ class FakeStrategy implements Strategy {
     const device = {
       name,
       closed: false,
+      ownBySpace: () => {},
       resettable: this.resettable,
       pciConfig: { setBusMaster: (on: boolean) => this.#step("bus master", `${name} ${on ? "on" : "off"}`) },
       release: () => this.#failures("release", name),

@@ -73,6 +73,18 @@ describe("a device that cannot be reset", () => {
   });
 });
 
+describe("a device of a space", () => {
+  it("cannot be closed but by the space", async () => {
+    await using space = await IoAddressSpace.open(kernel, [FIRST]);
+    const device = space.interface(FIRST);
+    await expect(device.close()).rejects.toMatchObject({ code: "ERR_IOSPAN_BUSY", device: FIRST });
+    expect(device.closed).toBe(false);
+    await space.detach(FIRST);
+    expect(device.closed).toBe(true);
+    await device.close();
+  });
+});
+
 describe("what makes no sense", () => {
   it("is refused with what would", async () => {
     const invalid = { code: "ERR_IOSPAN_INVALID_ARGUMENT" };
