@@ -8,7 +8,7 @@ const long: readonly string[] = [
   "dma: a mapping that one interface may write to is read-only for the other",
   "dma: what one engine wrote, the other reads",
   "closing: keeps to the order of closing, and leaves no step out, when a step fails",
-  "closing: a transfer under way when the space closes reaches neither the memory nor what comes after it",
+  "closing: a transfer under way when the space closes does not reach the memory any more",
   "lifecycle: opens in every order, and detaches in every order",
   "dma: an IOVA that is mapped anew shows the new memory, not the old",
   "attach: attaches wholly or not at all, wherever the kernel refuses",
