@@ -105,5 +105,5 @@ process.on("unhandledRejection", (error) => {
   }
 }
 if (values.full && values.only === undefined) await userErrors(machine, FIRST, SECOND, proofs);
-if (left > 0) console.log(`\n${left} more: npm run lab -- -- node build/lab/guest/prove.js --full`);
+if (left > 0) console.log(`\n${left} more: npm run lab -- --timeout 1800 -- node build/lab/guest/prove.js --full`);
 proofs.summarize();

@@ -24,6 +24,7 @@ export interface DriverBinding extends Disposable {
   restore(): void;
 }
 
+/** How {@link bindToVfio} binds. */
 export interface BindOptions {
   /** Default: `vfio-pci` or `vfio-platform`, unless the device is on some VFIO driver already. */
   readonly driver?: string | undefined;

@@ -21,6 +21,7 @@ export interface ReservedRegion {
   readonly type: string;
 }
 
+/** Every {@link BusType}. */
 export const busTypes = ["pci", "platform"] as const;
 
 /** The buses whose devices VFIO can hand out and iospan knows. */

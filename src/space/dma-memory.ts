@@ -30,6 +30,7 @@ import { byteCount } from "./byte-count.js";
 export const hugePageModes = ["no", "try", "2MiB", "1GiB"] as const;
 export type HugePages = (typeof hugePageModes)[number];
 
+/** What {@link DmaMemory.allocate} makes memory of. */
 export interface DmaMemoryOptions {
   /** `try` where absent. */
   readonly hugePages?: HugePages | undefined;

@@ -20,6 +20,7 @@ import { inconsistent } from "./rollback.js";
 import { candidates, type StrategyTrial } from "./strategies/auto.js";
 import type { Strategy, StrategyName } from "./strategies/strategy.js";
 
+/** How {@link IoAddressSpace.open} opens a space. */
 export interface OpenOptions {
   /** `auto`, the default, takes the first that works and says why in {@link IoAddressSpace.plan}. */
   readonly strategy?: StrategyName | "auto" | undefined;

@@ -31,6 +31,7 @@ import { mapRefused, openRefused, probeRefused, setIommuRefused, unmapRefused } 
 import type { Group } from "./group.js";
 import { type About, malformed, unexplained } from "./refusal.js";
 
+/** Every {@link Access}. */
 export const accesses = ["read", "write", "read-write"] as const;
 
 /**
@@ -181,14 +182,14 @@ export class Container implements Disposable {
   unmap(iova: Iova, size: number): number {
     const bytes = dmaUnmap.encode({ iova, size });
     this.#ioctl(VFIO_IOMMU_UNMAP_DMA, bytes, (error) => unmapRefused(error, iova, size, this.#about));
-    return unmappedSize(bytes, size, this.#about);
+    return unmappedSize(bytes, size, () => this.#about);
   }
 
   /** {@link unmap} off the event loop. */
   async unmapAsync(iova: Iova, size: number): Promise<number> {
     const bytes = dmaUnmap.encode({ iova, size });
     await this.#ioctlAsync(VFIO_IOMMU_UNMAP_DMA, bytes, (error) => unmapRefused(error, iova, size, this.#about));
-    return unmappedSize(bytes, size, this.#about);
+    return unmappedSize(bytes, size, () => this.#about);
   }
 
   /**
@@ -323,10 +324,10 @@ function encodeMap({ iova, address, size, access }: DmaMapping): Uint8Array {
   return dmaMap.encode({ flags: ACCESS_FLAGS[access], vaddr: address, iova, size });
 }
 
-function unmappedSize(bytes: Uint8Array, asked: number, about: About): number {
+function unmappedSize(bytes: Uint8Array, asked: number, about: () => About): number {
   const { size }: Decoded<typeof dmaUnmap> = dmaUnmap.decode(bytes);
   if (size > BigInt(asked)) {
-    throw malformed(`the kernel says it unmapped ${size} of ${asked} bytes`, about);
+    throw malformed(`the kernel says it unmapped ${size} of ${asked} bytes`, about());
   }
   return Number(size);
 }

@@ -10,6 +10,7 @@ export interface InterruptEvent {
   readonly count: number;
 }
 
+/** How an interrupt is listened to. */
 export interface InterruptOptions {
   /** Ends the loop with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
