@@ -1,6 +1,7 @@
 import { type IospanError, malformedAnswer } from "../errors.js";
-import { struct } from "./codec.js";
+import { type Struct, struct } from "./codec.js";
 import { u16, u32 } from "./fields.js";
+import type { NameSet } from "./flags.js";
 
 /** `struct vfio_info_cap_header` (include/uapi/linux/vfio.h). `next` counts from the start of the whole answer. */
 export const capabilityHeader = struct("vfio_info_cap_header", { id: u16, version: u16, next: u32 });
@@ -13,6 +14,13 @@ export interface Capability {
   readonly offset: number;
   /** The capability from its header up to the next one or the end of the answer. */
   readonly bytes: Uint8Array;
+}
+
+/** The capabilities that the chain behind one call's answer may hold. */
+export interface CapabilityTable {
+  readonly ids: NameSet;
+  /** Layouts of version 1 by id, each beginning with the header; none for a header alone. */
+  readonly layouts: Readonly<Record<number, Struct>>;
 }
 
 /** More than any kernel has kinds of capabilities; what exceeds it is not a chain. */

@@ -1,5 +1,5 @@
 import { type ErrorCode, IospanError, malformedAnswer } from "../errors.js";
-import { argsz, type FieldType } from "./fields.js";
+import { argsz, type FdText, type FieldType } from "./fields.js";
 
 /** A struct's fields in the order C declares them, with the header's names. */
 export type Fields = Readonly<Record<string, FieldType>>;
@@ -23,9 +23,17 @@ export interface Field {
 }
 
 /** The array of any length that some structs end in; how many elements follow is told by a field or by `argsz`. */
-export interface FlexibleArray {
+export interface FlexibleArray<Values = unknown> {
   readonly name: string;
   readonly element: FieldType;
+  /** What lies there, by the fields before it. */
+  follows?(values: Values): Following | undefined;
+}
+
+/** What follows a struct: `count` elements, or one value where `count` is absent. */
+export interface Following {
+  readonly element: FieldType;
+  readonly count?: number;
 }
 
 /**
@@ -52,13 +60,18 @@ export interface Struct<F extends Fields = Fields> extends FieldType<Output<F>, 
   patch(into: Uint8Array, at: number, values: Input<F>): void;
   /** @throws IospanError `ERR_IOSPAN_MALFORMED_ANSWER` when fewer than `size` bytes follow `at`. */
   decode(from: Uint8Array, at?: number): Output<F>;
+  /** The text of each field, reserved ones that are zero left out: what `print` puts together. */
+  texts(values: Output<F>, fdText?: FdText): readonly FieldText[];
 }
+
+/** One field as text. */
+export type FieldText = readonly [field: string, text: string];
 
 /**
  * Lays out a struct the way C does: each field at the next multiple of its alignment, the size rounded up to the
  * largest alignment.
  */
-export function struct<F extends Fields>(name: string, fields: F, flexible?: FlexibleArray): Struct<F> {
+export function struct<F extends Fields>(name: string, fields: F, flexible?: FlexibleArray<Output<F>>): Struct<F> {
   return new Layout(name, fields, flexible);
 }
 
@@ -70,7 +83,7 @@ class Layout<F extends Fields> implements Struct<F> {
   readonly fields: readonly Field[];
   readonly flexible: FlexibleArray | undefined;
 
-  constructor(name: string, fields: F, flexible: FlexibleArray | undefined) {
+  constructor(name: string, fields: F, flexible: FlexibleArray<Output<F>> | undefined) {
     this.name = name;
     this.cType = `struct ${name}`;
     this.fields = layOut(fields);
@@ -134,13 +147,17 @@ class Layout<F extends Fields> implements Struct<F> {
     return values as Output<F>;
   }
 
-  print(values: Output<F>): string {
-    const parts: string[] = [];
+  print(values: Output<F>, fdText?: FdText): string {
+    return printTexts(this.texts(values, fdText));
+  }
+
+  texts(values: Output<F>, fdText?: FdText): readonly FieldText[] {
+    const texts: FieldText[] = [];
     for (const { name, type } of this.fields) {
       const value = values[name];
-      if (!(isReserved(name) && isZero(value))) parts.push(`${name}=${type.print(value)}`);
+      if (!(isReserved(name) && isZero(value))) texts.push([name, type.print(value, fdText)]);
     }
-    return `{${parts.join(", ")}}`;
+    return texts;
   }
 
   #putAll(view: DataView, at: number, values: Input<F>, length: number): void {
@@ -173,6 +190,11 @@ class Layout<F extends Fields> implements Struct<F> {
     }
     return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
+}
+
+/** `{argsz=8, flags=VIABLE}` */
+export function printTexts(texts: readonly FieldText[]): string {
+  return `{${texts.map(([field, text]) => `${field}=${text}`).join(", ")}}`;
 }
 
 /**

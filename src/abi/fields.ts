@@ -1,3 +1,6 @@
+/** How a file descriptor is shown: `19</dev/vfio/vfio>`. */
+export type FdText = (fd: number) => string;
+
 /**
  * The type of a field of a C struct: how many bytes, how aligned, and how a value becomes bytes and text.
  * `Out` is what reading gives, `In` what writing takes.
@@ -12,8 +15,8 @@ export interface FieldType<Out = unknown, In = Out> {
   /** Stores a value that {@link fits}. */
   put(view: DataView, at: number, value: In): void;
   get(view: DataView, at: number): Out;
-  /** As strace would show it. */
-  print(value: Out): string;
+  /** As strace would show it, descriptors as `fdText` says: as numbers where it is absent. */
+  print(value: Out, fdText?: FdText): string;
 }
 
 const decimal = (value: number): string => value.toString();
@@ -55,7 +58,7 @@ export const u32: FieldType<number> = {
   print: decimal,
 };
 
-/** `__s32`: file descriptors, mostly. */
+/** `__s32`. */
 export const s32: FieldType<number> = {
   cType: "__s32",
   size: 4,
@@ -64,6 +67,12 @@ export const s32: FieldType<number> = {
   put: (view, at, value) => view.setInt32(at, value, true),
   get: (view, at) => view.getInt32(at, true),
   print: decimal,
+};
+
+/** A `__s32` that holds a file descriptor, or none: -1. */
+export const fd: FieldType<number> = {
+  ...s32,
+  print: (value, fdText = decimal) => (value < 0 ? decimal(value) : fdText(value)),
 };
 
 /**
@@ -128,6 +137,6 @@ export function array<Out, In>(element: FieldType<Out, In>, length: number): Fie
       for (const [index, value] of values.entries()) element.put(view, at + index * element.size, value);
     },
     get: (view, at) => indexes.map((index) => element.get(view, at + index * element.size)),
-    print: (values) => `[${values.map((value) => element.print(value)).join(", ")}]`,
+    print: (values, fdText) => `[${values.map((value) => element.print(value, fdText)).join(", ")}]`,
   };
 }

@@ -23,9 +23,18 @@ export function cNames(set: NameSet): readonly (readonly [name: string, value: n
 
 /** `READ|WRITE|0x8`: the names of the bits in `value`, what has no name as hex; `0` when none is set. */
 export function flagNames(set: NameSet, value: number | bigint): string {
+  return bitNames(Object.entries(set), value);
+}
+
+/** {@link flagNames} by the macros' whole names: `PROT_READ|PROT_WRITE`. */
+export function cFlagNames(set: NameSet, value: number | bigint): string {
+  return bitNames(cNames(set), value);
+}
+
+function bitNames(set: readonly (readonly [name: string, value: number])[], value: number | bigint): string {
   let rest = BigInt(value);
   const parts: string[] = [];
-  for (const [name, flag] of Object.entries(set)) {
+  for (const [name, flag] of set) {
     const bits = BigInt(flag);
     if (bits === 0n || (rest & bits) !== bits) continue;
     parts.push(name);
@@ -37,7 +46,16 @@ export function flagNames(set: NameSet, value: number | bigint): string {
 
 /** The name of a value of an enumeration, or the number itself. */
 export function valueName(set: NameSet, value: number | bigint): string {
-  const found = Object.entries(set).find(([, number]) => BigInt(number) === BigInt(value));
+  return nameOf(Object.entries(set), value);
+}
+
+/** {@link valueName} by the macro's whole name: `VFIO_TYPE1v2_IOMMU`. */
+export function cValueName(set: NameSet, value: number | bigint): string {
+  return nameOf(cNames(set), value);
+}
+
+function nameOf(set: readonly (readonly [name: string, value: number])[], value: number | bigint): string {
+  const found = set.find(([, number]) => BigInt(number) === BigInt(value));
   return found === undefined ? value.toString() : found[0];
 }
 

@@ -1,5 +1,5 @@
 import { struct } from "./codec.js";
-import { argsz, s32, u16, u32, u64 } from "./fields.js";
+import { argsz, fd, u16, u32, u64 } from "./fields.js";
 import { flags, names, oneOf } from "./flags.js";
 import { type Ioctl, ioctl } from "./ioctl.js";
 
@@ -54,7 +54,7 @@ export const ioasMapFile = struct("iommu_ioas_map_file", {
   size: argsz,
   flags: flags(IOMMU_IOAS_MAP_FLAG),
   ioas_id: u32,
-  fd: s32,
+  fd,
   start: u64,
   length: u64,
   iova: u64,

@@ -1,5 +1,5 @@
 import { struct } from "./codec.js";
-import { argsz, s32, u32, u64 } from "./fields.js";
+import { argsz, fd, u32, u64 } from "./fields.js";
 import { flags, names } from "./flags.js";
 import { type Ioctl, ioctl } from "./ioctl.js";
 
@@ -13,7 +13,7 @@ export const VFIO_DEVICE_BIND_FLAG = names("VFIO_DEVICE_BIND_FLAG_*", { TOKEN: 1
 export const bindIommufd = struct("vfio_device_bind_iommufd", {
   argsz,
   flags: flags(VFIO_DEVICE_BIND_FLAG),
-  iommufd: s32,
+  iommufd: fd,
   out_devid: u32,
   token_uuid_ptr: u64,
 });

@@ -39,7 +39,7 @@ export const iovaRangeCapability = struct(
     nr_iovas: u32,
     reserved: u32,
   },
-  { name: "iova_ranges", element: iovaRange },
+  { name: "iova_ranges", element: iovaRange, follows: ({ nr_iovas }) => ({ element: iovaRange, count: nr_iovas }) },
 );
 
 /** `struct vfio_iommu_type1_info_cap_migration` (include/uapi/linux/vfio.h). */
@@ -54,7 +54,16 @@ export const migrationCapability = struct("vfio_iommu_type1_info_cap_migration",
 export const dmaAvailCapability = struct("vfio_iommu_type1_info_dma_avail", { header: capabilityHeader, avail: u32 });
 
 /** Asks a container for its {@link type1Info} (include/uapi/linux/vfio.h). On a device the same number is another call. */
-export const VFIO_IOMMU_GET_INFO: Ioctl = ioctl("VFIO_IOMMU_GET_INFO", 0x70, type1Info);
+export const VFIO_IOMMU_GET_INFO: Ioctl = ioctl("VFIO_IOMMU_GET_INFO", 0x70, type1Info, {
+  capabilities: {
+    ids: VFIO_IOMMU_TYPE1_INFO,
+    layouts: {
+      [VFIO_IOMMU_TYPE1_INFO.CAP_IOVA_RANGE]: iovaRangeCapability,
+      [VFIO_IOMMU_TYPE1_INFO.CAP_MIGRATION]: migrationCapability,
+      [VFIO_IOMMU_TYPE1_INFO.DMA_AVAIL]: dmaAvailCapability,
+    },
+  },
+});
 
 /**
  * The ranges that CAP_IOVA_RANGE allows for mappings.

@@ -53,7 +53,11 @@ export const dmaUnmap = struct(
     iova: u64,
     size: u64,
   },
-  { name: "data", element: u8 },
+  {
+    name: "data",
+    element: u8,
+    follows: ({ flags }) => (flags & VFIO_DMA_UNMAP_FLAG.GET_DIRTY_BITMAP ? { element: bitmap } : undefined),
+  },
 );
 
 /** `struct vfio_bitmap` (include/uapi/linux/vfio.h): `data` points to `size` bytes, one bit for each page of `pgsize`. */
@@ -73,7 +77,11 @@ export const dirtyBitmap = struct(
     argsz,
     flags: flags(VFIO_IOMMU_DIRTY_PAGES_FLAG),
   },
-  { name: "data", element: u8 },
+  {
+    name: "data",
+    element: u8,
+    follows: ({ flags }) => (flags & VFIO_IOMMU_DIRTY_PAGES_FLAG.GET_BITMAP ? { element: dirtyBitmapGet } : undefined),
+  },
 );
 
 /** `struct vfio_iommu_type1_dirty_bitmap_get` (include/uapi/linux/vfio.h). */
@@ -83,10 +91,10 @@ export const dirtyBitmapGet = struct("vfio_iommu_type1_dirty_bitmap_get", { iova
 export const VFIO_GET_API_VERSION: Ioctl = ioctl("VFIO_GET_API_VERSION", 0x64, "none");
 
 /** Answers whether a {@link VFIO_EXTENSION} is there, which may depend on the groups attached (include/uapi/linux/vfio.h). */
-export const VFIO_CHECK_EXTENSION: Ioctl = ioctl("VFIO_CHECK_EXTENSION", 0x65, "value");
+export const VFIO_CHECK_EXTENSION: Ioctl = ioctl("VFIO_CHECK_EXTENSION", 0x65, "value", { values: VFIO_EXTENSION });
 
 /** Chooses the container's IOMMU type; needs a group in it (include/uapi/linux/vfio.h). */
-export const VFIO_SET_IOMMU: Ioctl = ioctl("VFIO_SET_IOMMU", 0x66, "value");
+export const VFIO_SET_IOMMU: Ioctl = ioctl("VFIO_SET_IOMMU", 0x66, "value", { values: VFIO_EXTENSION });
 
 /** Maps process memory for the devices of the container (include/uapi/linux/vfio.h). */
 export const VFIO_IOMMU_MAP_DMA: Ioctl = ioctl("VFIO_IOMMU_MAP_DMA", 0x71, dmaMap);

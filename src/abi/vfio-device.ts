@@ -47,7 +47,12 @@ export const atomicCapability = struct("vfio_device_info_cap_pci_atomic_comp", {
 });
 
 /** Asks a device for its {@link deviceInfo} (include/uapi/linux/vfio.h). */
-export const VFIO_DEVICE_GET_INFO: Ioctl = ioctl("VFIO_DEVICE_GET_INFO", 0x6b, deviceInfo);
+export const VFIO_DEVICE_GET_INFO: Ioctl = ioctl("VFIO_DEVICE_GET_INFO", 0x6b, deviceInfo, {
+  capabilities: {
+    ids: VFIO_DEVICE_INFO_CAP,
+    layouts: { [VFIO_DEVICE_INFO_CAP.PCI_ATOMIC_COMP]: atomicCapability },
+  },
+});
 
 /** Resets a device that has {@link VFIO_DEVICE_FLAGS}.RESET (include/uapi/linux/vfio.h). */
 export const VFIO_DEVICE_RESET: Ioctl = ioctl("VFIO_DEVICE_RESET", 0x6f, "none");

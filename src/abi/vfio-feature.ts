@@ -1,7 +1,8 @@
-import { struct } from "./codec.js";
-import { argsz, bytes, type FieldType, s32, u8, u32, u64 } from "./fields.js";
+import { type Following, type Struct, struct } from "./codec.js";
+import { argsz, bytes, type FieldType, fd, u8, u32, u64 } from "./fields.js";
 import { flagNames, names, oneOf, valueName } from "./flags.js";
 import { type Ioctl, ioctl } from "./ioctl.js";
+import { migration, migrationDataSize, migrationState } from "./vfio-migration.js";
 
 /** What to do with a feature: the upper bits of {@link deviceFeature}'s flags (include/uapi/linux/vfio.h). */
 export const VFIO_DEVICE_FEATURE_OPERATION = names("VFIO_DEVICE_FEATURE_*", {
@@ -44,15 +45,21 @@ const featureFlags: FieldType<number> = {
 export const deviceFeature = struct(
   "vfio_device_feature",
   { argsz, flags: featureFlags },
-  { name: "data", element: u8 },
+  { name: "data", element: u8, follows: ({ flags }) => featureData(flags) },
 );
+
+function featureData(flags: number): Following | undefined {
+  const element =
+    (flags & VFIO_DEVICE_FEATURE_OPERATION.PROBE) === 0 ? layouts[flags & VFIO_DEVICE_FEATURE_MASK] : undefined;
+  return element === undefined ? undefined : { element };
+}
 
 /** What follows for PCI_VF_TOKEN: the UUID's bare 16 bytes, which the header gives no struct. */
 export const vfToken = struct("iospan_vf_token", { uuid: bytes(16) });
 
 /** `struct vfio_device_low_power_entry_with_wakeup` (include/uapi/linux/vfio.h), for LOW_POWER_ENTRY_WITH_WAKEUP. */
 export const lowPowerEntryWithWakeup = struct("vfio_device_low_power_entry_with_wakeup", {
-  wakeup_eventfd: s32,
+  wakeup_eventfd: fd,
   reserved: u32,
 });
 
@@ -93,11 +100,28 @@ export const dmaBuf = struct(
     flags: u32,
     nr_ranges: u32,
   },
-  { name: "dma_ranges", element: regionDmaRange },
+  {
+    name: "dma_ranges",
+    element: regionDmaRange,
+    follows: ({ nr_ranges }) => ({ element: regionDmaRange, count: nr_ranges }),
+  },
 );
 
 /** `struct vfio_device_feature_zpci_err` (include/uapi/linux/vfio.h), for ZPCI_ERROR. */
 export const zpciError = struct("vfio_device_feature_zpci_err", { data: u64 });
+
+const layouts: Readonly<Record<number, Struct>> = {
+  [VFIO_DEVICE_FEATURE_INDEX.PCI_VF_TOKEN]: vfToken,
+  [VFIO_DEVICE_FEATURE_INDEX.MIGRATION]: migration,
+  [VFIO_DEVICE_FEATURE_INDEX.MIG_DEVICE_STATE]: migrationState,
+  [VFIO_DEVICE_FEATURE_INDEX.LOW_POWER_ENTRY_WITH_WAKEUP]: lowPowerEntryWithWakeup,
+  [VFIO_DEVICE_FEATURE_INDEX.DMA_LOGGING_START]: dmaLoggingControl,
+  [VFIO_DEVICE_FEATURE_INDEX.DMA_LOGGING_REPORT]: dmaLoggingReport,
+  [VFIO_DEVICE_FEATURE_INDEX.MIG_DATA_SIZE]: migrationDataSize,
+  [VFIO_DEVICE_FEATURE_INDEX.BUS_MASTER]: busMaster,
+  [VFIO_DEVICE_FEATURE_INDEX.DMA_BUF]: dmaBuf,
+  [VFIO_DEVICE_FEATURE_INDEX.ZPCI_ERROR]: zpciError,
+};
 
 /** Reads, sets or probes for an optional feature of a device (include/uapi/linux/vfio.h). */
 export const VFIO_DEVICE_FEATURE: Ioctl = ioctl("VFIO_DEVICE_FEATURE", 0x75, deviceFeature);

@@ -1,5 +1,5 @@
 import { struct } from "./codec.js";
-import { argsz, s32 } from "./fields.js";
+import { argsz, fd } from "./fields.js";
 import { flags, names } from "./flags.js";
 import { type Ioctl, ioctl } from "./ioctl.js";
 
@@ -10,7 +10,7 @@ export const VFIO_GROUP_FLAGS = names("VFIO_GROUP_FLAGS_*", { VIABLE: 1 << 0, CO
 export const groupStatus = struct("vfio_group_status", { argsz, flags: flags(VFIO_GROUP_FLAGS) });
 
 /** What VFIO_GROUP_SET_CONTAINER points to: a bare `__s32`, which the header gives no name. */
-export const containerFd = struct("iospan_container_fd", { fd: s32 });
+export const containerFd = struct("iospan_container_fd", { fd });
 
 /** Asks for a group's {@link groupStatus} (include/uapi/linux/vfio.h). */
 export const VFIO_GROUP_GET_STATUS: Ioctl = ioctl("VFIO_GROUP_GET_STATUS", 0x67, groupStatus);

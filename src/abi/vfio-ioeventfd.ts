@@ -1,5 +1,5 @@
 import { struct } from "./codec.js";
-import { argsz, s32, u32, u64 } from "./fields.js";
+import { argsz, fd, u32, u64 } from "./fields.js";
 import { flags, names } from "./flags.js";
 import { type Ioctl, ioctl } from "./ioctl.js";
 
@@ -17,7 +17,7 @@ export const ioeventfd = struct("vfio_device_ioeventfd", {
   flags: flags(VFIO_DEVICE_IOEVENTFD_WIDTH),
   offset: u64,
   data: u64,
-  fd: s32,
+  fd,
   reserved: u32,
 });
 

@@ -1,5 +1,5 @@
-import { struct } from "./codec.js";
-import { argsz, u8, u32 } from "./fields.js";
+import { type Following, struct } from "./codec.js";
+import { argsz, fd, u8, u32 } from "./fields.js";
 import { flags, names } from "./flags.js";
 import { type Ioctl, ioctl } from "./ioctl.js";
 
@@ -40,8 +40,13 @@ export const irqSet = struct(
     start: u32,
     count: u32,
   },
-  { name: "data", element: u8 },
+  { name: "data", element: u8, follows: ({ flags, count }) => irqData(flags, count) },
 );
+
+function irqData(flags: number, count: number): Following | undefined {
+  if ((flags & VFIO_IRQ_SET.DATA_EVENTFD) !== 0) return { element: fd, count };
+  return (flags & VFIO_IRQ_SET.DATA_BOOL) !== 0 ? { element: u8, count } : undefined;
+}
 
 /** Asks a device about the interrupts of an `index` (include/uapi/linux/vfio.h). */
 export const VFIO_DEVICE_GET_IRQ_INFO: Ioctl = ioctl("VFIO_DEVICE_GET_IRQ_INFO", 0x6d, irqInfo);

@@ -1,5 +1,5 @@
 import { struct } from "./codec.js";
-import { argsz, s32, u64 } from "./fields.js";
+import { argsz, fd, u64 } from "./fields.js";
 import { flags, names, oneOf } from "./flags.js";
 import { type Ioctl, ioctl } from "./ioctl.js";
 
@@ -24,7 +24,7 @@ export const VFIO_DEVICE_STATE = names("VFIO_DEVICE_STATE_*", {
 /** `struct vfio_device_feature_mig_state` (include/uapi/linux/vfio.h), for the feature MIG_DEVICE_STATE. */
 export const migrationState = struct("vfio_device_feature_mig_state", {
   device_state: oneOf(VFIO_DEVICE_STATE),
-  data_fd: s32,
+  data_fd: fd,
 });
 
 /** `struct vfio_device_feature_mig_data_size` (include/uapi/linux/vfio.h), for the feature MIG_DATA_SIZE. */

@@ -1,5 +1,5 @@
 import { struct } from "./codec.js";
-import { argsz, s32, u8, u16, u32 } from "./fields.js";
+import { argsz, fd, s32, u8, u16, u32 } from "./fields.js";
 import { flags, names } from "./flags.js";
 import { type Ioctl, ioctl } from "./ioctl.js";
 
@@ -31,14 +31,21 @@ export const hotResetInfo = struct(
     flags: flags(VFIO_PCI_HOT_RESET_FLAG),
     count: u32,
   },
-  { name: "devices", element: dependentDevice },
+  {
+    name: "devices",
+    element: dependentDevice,
+    follows: ({ flags, count }) => ({
+      element: flags & VFIO_PCI_HOT_RESET_FLAG.DEV_ID ? dependentDeviceById : dependentDevice,
+      count,
+    }),
+  },
 );
 
 /** `struct vfio_pci_hot_reset` (include/uapi/linux/vfio.h); `count` `__s32` group descriptors follow. */
 export const hotReset = struct(
   "vfio_pci_hot_reset",
   { argsz, flags: u32, count: u32 },
-  { name: "group_fds", element: s32 },
+  { name: "group_fds", element: fd, follows: ({ count }) => ({ element: fd, count }) },
 );
 
 /** Asks which devices a hot reset would hit; ENOSPC when the buffer is too small for them (include/uapi/linux/vfio.h). */

@@ -58,7 +58,7 @@ export const sparseMmapCapability = struct(
     nr_areas: u32,
     reserved: u32,
   },
-  { name: "areas", element: sparseMmapArea },
+  { name: "areas", element: sparseMmapArea, follows: ({ nr_areas }) => ({ element: sparseMmapArea, count: nr_areas }) },
 );
 
 /** Kinds of device specific regions (include/uapi/linux/vfio.h). With PCI_VENDOR_TYPE the low 16 bits are a vendor id. */
@@ -78,7 +78,15 @@ export const regionTypeCapability = struct("vfio_region_info_cap_type", {
 });
 
 /** Asks a device about the region of an `index` (include/uapi/linux/vfio.h). */
-export const VFIO_DEVICE_GET_REGION_INFO: Ioctl = ioctl("VFIO_DEVICE_GET_REGION_INFO", 0x6c, regionInfo);
+export const VFIO_DEVICE_GET_REGION_INFO: Ioctl = ioctl("VFIO_DEVICE_GET_REGION_INFO", 0x6c, regionInfo, {
+  capabilities: {
+    ids: VFIO_REGION_INFO_CAP,
+    layouts: {
+      [VFIO_REGION_INFO_CAP.SPARSE_MMAP]: sparseMmapCapability,
+      [VFIO_REGION_INFO_CAP.TYPE]: regionTypeCapability,
+    },
+  },
+});
 
 /**
  * The parts of a region that mmap allows, from SPARSE_MMAP.

@@ -1,9 +1,10 @@
 import { errnoName } from "../abi/errno.js";
 import { type ErrorCode, IospanError } from "../errors.js";
 import { factsOf, type SyscallError } from "../syscalls/syscalls.js";
+import { readPciIds } from "./devices.js";
 import { formatHolders, groupHolders } from "./group-holders.js";
 import { enableIommuHint } from "./iommus.js";
-import type { Machine, MachineDevice } from "./machine.js";
+import type { DeviceState, Machine } from "./machine.js";
 import { isDriverLoaded, loadDriverHint } from "./vfio-drivers.js";
 
 /** A write to sysfs on the way from one driver to another. */
@@ -22,7 +23,7 @@ interface Explanation {
 /** Says what the kernel's answer to a write of the binding means and what helps. */
 export function bindingRefused(
   machine: Machine,
-  device: MachineDevice,
+  device: DeviceState,
   step: BindingStep,
   error: SyscallError,
 ): IospanError {
@@ -37,7 +38,7 @@ export function bindingRefused(
 }
 
 /** The kernel answered success, and the device is not where it was sent. */
-export function bindingIneffective(device: MachineDevice, found: string, wanted: string): IospanError {
+export function bindingIneffective(device: DeviceState, found: string, wanted: string): IospanError {
   const message = `the kernel accepted every write, but ${device.name} has ${found}, not ${wanted}`;
   return new IospanError("ERR_IOSPAN_BIND_REFUSED", message, { device: device.name, hint: seeKernelLog(device).hint });
 }
@@ -59,7 +60,7 @@ function explainAccess(answer: string): Explanation | undefined {
 
 function explainProbe(
   machine: Machine,
-  device: MachineDevice,
+  device: DeviceState,
   step: BindingStep,
   answer: string,
 ): Explanation | undefined {
@@ -67,16 +68,21 @@ function explainProbe(
   if (driver === undefined) return undefined;
   if (!isDriverLoaded(machine, device.bus, driver)) return refused(loadDriverHint(machine, device.bus, driver));
   return driver.includes("vfio")
-    ? explainVfioProbe(device, driver, answer)
+    ? explainVfioProbe(machine, device, driver, answer)
     : explainOrdinaryProbe(machine, device, answer);
 }
 
-function explainVfioProbe(device: MachineDevice, driver: string, answer: string): Explanation | undefined {
+function explainVfioProbe(
+  machine: Machine,
+  device: DeviceState,
+  driver: string,
+  answer: string,
+): Explanation | undefined {
   switch (answer) {
     case "ENOENT":
       return device.bus === "platform" ? explainNoReset(device) : undefined;
     case "EINVAL":
-      return explainInvalid(device);
+      return explainInvalid(machine, device);
     case "EBUSY":
       return refused(
         `the device is in use; the virtual functions of a PCI physical function must go first: echo 0 > ${device.path}/sriov_numvfs`,
@@ -91,16 +97,17 @@ function explainVfioProbe(device: MachineDevice, driver: string, answer: string)
 }
 
 /** vfio-platform wants to know how to reset the device before it gives it away. */
-function explainNoReset({ name }: MachineDevice): Explanation {
+function explainNoReset({ name }: DeviceState): Explanation {
   return refused(
     `vfio-platform knows no way to reset ${name}; if it may be handed out without, boot with vfio_platform.reset_required=0 ` +
       "(as a module: modprobe -r vfio_platform; modprobe vfio_platform reset_required=0)",
   );
 }
 
-function explainInvalid(device: MachineDevice): Explanation {
+function explainInvalid(machine: Machine, device: DeviceState): Explanation {
   if (device.group === undefined) return { code: "ERR_IOSPAN_NO_IOMMU", hint: enableIommuHint };
-  if (device.pci !== undefined && device.pci.class >>> 8 === 0x0604)
+  const pci = device.bus === "pci" ? readPciIds(machine, device) : undefined;
+  if (pci !== undefined && pci.class >>> 8 === 0x0604)
     return refused("VFIO hands out endpoints, not bridges: name a device behind it");
   return refused(
     `VFIO takes devices of cache-coherent IOMMUs only; on a device-tree machine ${device.iommu?.name ?? "the IOMMU"}'s node ` +
@@ -108,9 +115,9 @@ function explainInvalid(device: MachineDevice): Explanation {
   );
 }
 
-function explainOrdinaryProbe(machine: Machine, device: MachineDevice, answer: string): Explanation | undefined {
+function explainOrdinaryProbe(machine: Machine, device: DeviceState, answer: string): Explanation | undefined {
   if (answer !== "EBUSY") return undefined;
-  const holders = device.group === undefined ? [] : groupHolders(machine, device.group);
+  const holders = device.group === undefined ? [] : groupHolders(machine, device.group, [device]);
   const who = holders.length === 0 ? "" : ` by process ${formatHolders(holders)}`;
   return { code: "ERR_IOSPAN_GROUP_BUSY", hint: `VFIO has the group open${who}: close it, then bind` };
 }
@@ -119,10 +126,10 @@ function refused(hint: string): Explanation {
   return { code: "ERR_IOSPAN_BIND_REFUSED", hint };
 }
 
-function seeKernelLog(device: MachineDevice): Explanation {
+function seeKernelLog(device: DeviceState): Explanation {
   return refused(`the kernel's log says why: ${dmesg(device)}`);
 }
 
-function dmesg({ name }: MachineDevice): string {
+function dmesg({ name }: DeviceState): string {
   return `dmesg | grep ${name}`;
 }

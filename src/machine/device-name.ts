@@ -20,6 +20,11 @@ export function kernelName(text: string): string {
   return address === null ? name : `${address[1] ?? "0000"}:${address[2]}`.toLowerCase();
 }
 
+/** Whether it is how the kernel names PCI devices, and nothing else. */
+export function isPciName(name: string): boolean {
+  return PCI_ADDRESS.exec(name)?.[1] !== undefined;
+}
+
 /** Up to three of `names` that `wanted` may be a slip of, nearest first: a few characters off, or one contained in the other. */
 export function nearMisses(wanted: string, names: readonly string[]): readonly string[] {
   const furthest = Math.max(1, Math.floor(wanted.length / 4));

@@ -1,7 +1,8 @@
 import { IospanError } from "../errors.js";
-import { kernelName, nearMisses } from "./device-name.js";
-import { type BusType, busTypes, type Machine, type MachineDevice, type PciIds } from "./machine.js";
-import { hasDirectory, readAttribute, readLinkName, readNames } from "./sysfs.js";
+import { DeviceDirectory } from "./device-directory.js";
+import { isPciName, kernelName, nearMisses } from "./device-name.js";
+import { type BusType, busTypes, type DeviceState, type Machine, type MachineDevice, type PciIds } from "./machine.js";
+import { readNames } from "./sysfs.js";
 
 /**
  * Reads what sysfs says about one device.
@@ -9,22 +10,7 @@ import { hasDirectory, readAttribute, readLinkName, readNames } from "./sysfs.js
  * @throws IospanError `ERR_IOSPAN_NO_DEVICE` when there is none, with the names it may have been meant for.
  */
 export function findDevice(machine: Machine, name: string): MachineDevice {
-  const wanted = kernelName(name);
-  const device = lookUpDevice(machine, wanted);
-  if (device === undefined) throw noSuchDevice(machine, wanted);
-  return device;
-}
-
-/**
- * The device of exactly this name, on whichever bus it is.
- * @internal
- */
-export function lookUpDevice(machine: Machine, name: string): MachineDevice | undefined {
-  for (const bus of busTypes) {
-    const device = readDevice(machine, bus, name);
-    if (device !== undefined) return device;
-  }
-  return undefined;
+  return readDevice(findDirectory(machine, name));
 }
 
 /** All devices of the buses that iospan knows, or of one of them, by bus and name. */
@@ -32,48 +18,123 @@ export function listDevices(machine: Machine, { bus }: { readonly bus?: BusType 
   const buses = bus === undefined ? busTypes : [bus];
   return buses.flatMap((each) =>
     readNames(machine, `/sys/bus/${each}/devices`)
-      .map((name) => readDevice(machine, each, name))
-      .filter((device) => device !== undefined),
+      .map((name) => DeviceDirectory.open(machine, each, name))
+      .filter((directory) => directory !== undefined)
+      .map(readDevice),
   );
 }
 
-/** Undefined when the bus has no such device, or has it no longer: devices come and go while a list is read. */
-function readDevice(machine: Machine, bus: BusType, name: string): MachineDevice | undefined {
-  const path = `/sys/bus/${bus}/devices/${name}`;
-  if (!hasDirectory(machine, path)) return undefined;
-  const group = readLinkName(machine, `${path}/iommu_group`);
-  const iommu = readLinkName(machine, `${path}/iommu`);
+/**
+ * The device of exactly this name, on whichever bus it is.
+ * @internal
+ */
+export function lookUpDevice(machine: Machine, name: string): MachineDevice | undefined {
+  const directory = lookUpDirectory(machine, name);
+  return directory === undefined ? undefined : readDevice(directory);
+}
+
+/**
+ * {@link findDevice} for those who do not care what kind of device it is.
+ * @internal
+ */
+export function findDeviceState(machine: Machine, name: string): DeviceState {
+  return readState(findDirectory(machine, name));
+}
+
+/**
+ * {@link lookUpDevice} for those who do not care what kind of device it is.
+ * @internal
+ */
+export function lookUpDeviceState(machine: Machine, name: string): DeviceState | undefined {
+  const directory = lookUpDirectory(machine, name);
+  return directory === undefined ? undefined : readState(directory);
+}
+
+/** What decides who drives a device. */
+export type DriverState = Pick<DeviceState, "driver" | "driverOverride">;
+
+/**
+ * Who drives the device now.
+ * @throws IospanError `ERR_IOSPAN_NO_DEVICE` when it is gone.
+ * @internal
+ */
+export function readDriverState(machine: Machine, { bus, name }: DeviceState): DriverState {
+  const directory = DeviceDirectory.open(machine, bus, name);
+  if (directory === undefined) throw noSuchDevice(machine, name);
+  return driverState(directory);
+}
+
+/**
+ * What a PCI device says it is; undefined where it does not tell.
+ * @internal
+ */
+export function readPciIds(machine: Machine, { bus, name }: DeviceState): PciIds | undefined {
+  const directory = DeviceDirectory.open(machine, bus, name);
+  return directory === undefined ? undefined : pciIds(directory);
+}
+
+function findDirectory(machine: Machine, name: string): DeviceDirectory {
+  const wanted = kernelName(name);
+  const directory = lookUpDirectory(machine, wanted);
+  if (directory === undefined) throw noSuchDevice(machine, wanted);
+  return directory;
+}
+
+function lookUpDirectory(machine: Machine, name: string): DeviceDirectory | undefined {
+  const buses = isPciName(name) ? busTypes : busTypes.toReversed();
+  for (const bus of buses) {
+    const directory = DeviceDirectory.open(machine, bus, name);
+    if (directory !== undefined) return directory;
+  }
+  return undefined;
+}
+
+function readDevice(directory: DeviceDirectory): MachineDevice {
+  return {
+    ...readState(directory),
+    pci: directory.bus === "pci" ? pciIds(directory) : undefined,
+    compatible: readCompatible(directory),
+    modalias: directory.attribute("modalias"),
+  };
+}
+
+function readState(directory: DeviceDirectory): DeviceState {
+  const { name, bus, path } = directory;
+  const group = directory.link("iommu_group");
+  const iommu = directory.link("iommu");
   return {
     name,
     bus,
     path,
-    driver: readLinkName(machine, `${path}/driver`),
+    ...driverState(directory),
     group: group === undefined ? undefined : Number(group),
     iommu: iommu === undefined ? undefined : { name: iommu },
-    noiommu: readAttribute(machine, `${path}/iommu_group/name`) === "vfio-noiommu",
-    driverOverride: readDriverOverride(machine, path),
-    vfioDevice: readNames(machine, `${path}/vfio-dev`)[0],
-    pci: bus === "pci" ? readPciIds(machine, path) : undefined,
-    compatible: readCompatible(machine, path),
-    modalias: readAttribute(machine, `${path}/modalias`),
+    // VFIO makes such groups only for devices that have no IOMMU (drivers/vfio/group.c, vfio_group_find_or_alloc).
+    noiommu: iommu === undefined && directory.attribute("iommu_group/name") === "vfio-noiommu",
+    vfioDevice: directory.entries("vfio-dev")[0],
   };
 }
 
+function driverState(directory: DeviceDirectory): DriverState {
+  return { driver: directory.link("driver"), driverOverride: readDriverOverride(directory) };
+}
+
 /** The kernel prints a missing override as C's printf prints a null pointer. */
-function readDriverOverride(machine: Machine, path: string): string | undefined {
-  const text = readAttribute(machine, `${path}/driver_override`);
+function readDriverOverride(directory: DeviceDirectory): string | undefined {
+  const text = directory.attribute("driver_override");
   return text === "(null)" || text === "" ? undefined : text;
 }
 
-function readPciIds(machine: Machine, path: string): PciIds | undefined {
-  const [vendor, device, code] = ["vendor", "device", "class"].map((file) => readAttribute(machine, `${path}/${file}`));
+function pciIds(directory: DeviceDirectory): PciIds | undefined {
+  const [vendor, device, code] = ["vendor", "device", "class"].map((file) => directory.attribute(file));
   if (vendor === undefined || device === undefined || code === undefined) return undefined;
   return { vendor: Number(vendor), device: Number(device), class: Number(code) };
 }
 
 /** A device tree's string lists end each string with a NUL. */
-function readCompatible(machine: Machine, path: string): readonly string[] | undefined {
-  return readAttribute(machine, `${path}/of_node/compatible`)
+function readCompatible(directory: DeviceDirectory): readonly string[] | undefined {
+  return directory
+    .attribute("of_node/compatible")
     ?.split("\0")
     .filter((name) => name !== "");
 }

@@ -1,10 +1,10 @@
 import { IospanError } from "../errors.js";
 import { SyscallError } from "../syscalls/syscalls.js";
 import { type BindingStep, bindingIneffective, bindingRefused } from "./binding-errors.js";
-import { findDevice } from "./devices.js";
+import { type DriverState, findDeviceState, readDriverState } from "./devices.js";
 import { formatHolders, type GroupHolder, groupHolders, ownPid } from "./group-holders.js";
 import { requireIommu } from "./iommus.js";
-import type { Machine, MachineDevice } from "./machine.js";
+import type { DeviceState, Machine } from "./machine.js";
 import { readAttribute } from "./sysfs.js";
 import { hasVfioDriver, isDriverLoaded, loadDriverHint, vfioDrivers } from "./vfio-drivers.js";
 
@@ -38,21 +38,14 @@ export interface BindOptions {
  * @throws IospanError `ERR_IOSPAN_BIND_REFUSED`, `…_NO_PERMISSION`, `…_NO_VFIO` (driver not loaded), `…_NO_IOMMU`, `…_GROUP_BUSY`.
  */
 export function bindToVfio(machine: Machine, deviceName: string, options: BindOptions = {}): DriverBinding {
-  const device = findDevice(machine, deviceName);
+  const device = findDeviceState(machine, deviceName);
   const driver = options.driver ?? defaultDriver(device);
-  const before = stateOf(device);
-  if (device.driver === driver) return new Binding(machine, device.name, before, before);
+  if (device.driver === driver) return new Binding(machine, device.name, device, device);
   requireLoaded(machine, device, driver);
   requireGroupFor(machine, device);
-  const after = { driver, override: driver };
+  const after = { driver, driverOverride: driver };
   change(machine, device, after);
-  return new Binding(machine, device.name, before, after);
-}
-
-/** What decides who drives a device. */
-interface DriverState {
-  readonly driver: string | undefined;
-  readonly override: string | undefined;
+  return new Binding(machine, device.name, device, after);
 }
 
 class Binding implements DriverBinding {
@@ -75,12 +68,12 @@ class Binding implements DriverBinding {
   }
 
   get previousOverride(): string | undefined {
-    return this.#before.override;
+    return this.#before.driverOverride;
   }
 
   restore(): void {
     if (this.#restored) return;
-    change(this.#machine, findDevice(this.#machine, this.device), this.#before);
+    change(this.#machine, findDeviceState(this.#machine, this.device), this.#before);
     this.#restored = true;
   }
 
@@ -89,16 +82,12 @@ class Binding implements DriverBinding {
   }
 }
 
-function defaultDriver(device: MachineDevice): string {
+function defaultDriver(device: DeviceState): string {
   return device.driver !== undefined && hasVfioDriver(device) ? device.driver : vfioDrivers[device.bus];
 }
 
-function stateOf(device: MachineDevice): DriverState {
-  return { driver: device.driver, override: device.driverOverride };
-}
-
 /** Asked before the present driver is disturbed. */
-function requireLoaded(machine: Machine, { bus, name }: MachineDevice, driver: string): void {
+function requireLoaded(machine: Machine, { bus, name }: DeviceState, driver: string): void {
   if (/^\w[\w.+-]*$/.test(driver) && isDriverLoaded(machine, bus, driver)) return;
   throw new IospanError(
     "ERR_IOSPAN_NO_VFIO",
@@ -114,26 +103,26 @@ function requireLoaded(machine: Machine, { bus, name }: MachineDevice, driver: s
  * Without an IOMMU, VFIO's drivers take a device only in no-IOMMU mode. A device without a driver is left to them to judge:
  * kernels up to 6.12 put it into a group only when its first driver probes it (drivers/acpi/scan.c, acpi_dma_configure_id).
  */
-function requireGroupFor(machine: Machine, device: MachineDevice): void {
-  if (device.driver === undefined) return;
+function requireGroupFor(machine: Machine, device: DeviceState): void {
+  if (device.driver === undefined || device.group !== undefined) return;
   const mode = readAttribute(machine, "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode");
-  if (device.group === undefined && mode !== "Y") requireIommu(device);
+  if (mode !== "Y") requireIommu(device);
 }
 
 /** Brings the device from where it is to `to`; when that fails, back again. */
-function change(machine: Machine, device: MachineDevice, to: DriverState): void {
+function change(machine: Machine, device: DeviceState, to: DriverState): void {
   refuseWhileHeld(machine, device, to);
   try {
-    settle(machine, device.name, to);
+    settle(machine, device, device, to);
   } catch (error) {
     throw undone(machine, device, error);
   }
 }
 
 /** Unbinding a VFIO driver waits, without end, for whoever has the device open: this very process, perhaps. */
-function refuseWhileHeld(machine: Machine, device: MachineDevice, to: DriverState): void {
+function refuseWhileHeld(machine: Machine, device: DeviceState, to: DriverState): void {
   if (device.group === undefined || device.driver === to.driver || !hasVfioDriver(device)) return;
-  const holders = groupHolders(machine, device.group);
+  const holders = groupHolders(machine, device.group, [device]);
   if (holders.length === 0) return;
   const message = `${device.name} cannot leave ${device.driver}: IOMMU group ${device.group} is open in process ${formatHolders(holders)}`;
   throw new IospanError("ERR_IOSPAN_GROUP_BUSY", message, {
@@ -153,15 +142,14 @@ function holdersHint(machine: Machine, holders: readonly GroupHolder[]): string 
   return `close the address space or end the process, then try again: kill ${others.map(({ pid }) => pid).join(" ")}`;
 }
 
-function undone(machine: Machine, device: MachineDevice, failure: unknown): unknown {
-  const before = stateOf(device);
+function undone(machine: Machine, device: DeviceState, failure: unknown): unknown {
   try {
-    settle(machine, device.name, before);
+    settle(machine, device, readDriverState(machine, device), device);
   } catch (error) {
     const outcome = `undoing it failed too, so look at ls -l ${device.path}/driver: ${text(error)}`;
     return withOutcome(failure, outcome, new AggregateError([failure, error]));
   }
-  return withOutcome(failure, `it has ${describe(before)}, as before`);
+  return withOutcome(failure, `it has ${describe(device)}, as before`);
 }
 
 /** Unexpected errors pass as they are: no words of ours would say more. */
@@ -182,58 +170,61 @@ function text(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-function describe({ driver, override }: DriverState): string {
-  return `${driver === undefined ? "no driver" : `driver ${driver}`} and ${override === undefined ? "no override" : `override ${override}`}`;
+function describe({ driver, driverOverride }: DriverState): string {
+  return `${driver === undefined ? "no driver" : `driver ${driver}`} and ${driverOverride === undefined ? "no override" : `override ${driverOverride}`}`;
 }
 
 /**
  * Brings the device to `to` from any state, one that a failure left among them, and verifies that it got there.
  * So undoing is the same as doing.
  */
-function settle(machine: Machine, name: string, to: DriverState): void {
-  const device = findDevice(machine, name);
-  // An override that names another driver would keep `to.driver` from matching.
-  const matching = to.override === to.driver || to.driver === undefined ? to.override : undefined;
-  if (device.driver !== to.driver) {
-    if (device.driverOverride !== matching) writeOverride(machine, device, matching);
-    if (device.driver !== undefined) unbind(machine, device, device.driver);
-    if (to.driver !== undefined) probe(machine, device, to.driver);
+function settle(machine: Machine, device: DeviceState, from: DriverState, to: DriverState): void {
+  let now = from.driver === to.driver ? from : move(machine, device, from, to);
+  if (now.driverOverride !== to.driverOverride) {
+    writeOverride(machine, device, to.driverOverride);
+    now = readDriverState(machine, device);
   }
-  const now = findDevice(machine, name);
-  if (now.driverOverride !== to.override) writeOverride(machine, now, to.override);
-  verify(findDevice(machine, name), to);
+  if (now.driver === to.driver && now.driverOverride === to.driverOverride) return;
+  throw bindingIneffective(device, describe(now), describe(to));
 }
 
-function verify(device: MachineDevice, wanted: DriverState): void {
-  const found = stateOf(device);
-  if (found.driver === wanted.driver && found.override === wanted.override) return;
-  throw bindingIneffective(device, describe(found), describe(wanted));
+/** Changes the driver, and the override where it stands in the way. @returns what became of both. */
+function move(machine: Machine, device: DeviceState, from: DriverState, to: DriverState): DriverState {
+  // An override that names another driver would keep `to.driver` from matching.
+  const matching = to.driverOverride === to.driver || to.driver === undefined ? to.driverOverride : undefined;
+  if (from.driverOverride !== matching) writeOverride(machine, device, matching);
+  if (from.driver !== undefined) unbind(machine, device, from.driver);
+  return to.driver === undefined ? readDriverState(machine, device) : probe(machine, device, to.driver);
 }
 
-/** `drivers_probe` says nothing when the driver's own probe refuses; the driver's `bind`, asked next, hands its answer on. */
-function probe(machine: Machine, device: MachineDevice, driver: string): void {
+/**
+ * `drivers_probe` says nothing when the driver's own probe refuses; the driver's `bind`, asked next, hands its answer on.
+ * @returns what became of driver and override.
+ */
+function probe(machine: Machine, device: DeviceState, driver: string): DriverState {
   const { name, bus } = device;
   const step = { doing: `bind ${name} to ${driver}`, probing: driver };
   write(machine, device, `/sys/bus/${bus}/drivers_probe`, name, step);
-  const bound = findDevice(machine, name).driver;
-  if (bound === driver) return;
+  const now = readDriverState(machine, device);
+  if (now.driver === driver) return now;
   // Several drivers can match one device, and the kernel took the first.
-  if (bound !== undefined) unbind(machine, device, bound);
+  if (now.driver !== undefined) unbind(machine, device, now.driver);
   write(machine, device, `/sys/bus/${bus}/drivers/${driver}/bind`, name, step);
+  return readDriverState(machine, device);
 }
 
-function unbind(machine: Machine, device: MachineDevice, driver: string): void {
+function unbind(machine: Machine, device: DeviceState, driver: string): void {
   const step = { doing: `unbind ${device.name} from ${driver}` };
   write(machine, device, `/sys/bus/${device.bus}/drivers/${driver}/unbind`, device.name, step);
 }
 
 /** A line end alone clears it. */
-function writeOverride(machine: Machine, device: MachineDevice, override: string | undefined): void {
+function writeOverride(machine: Machine, device: DeviceState, override: string | undefined): void {
   const doing = `${override === undefined ? "clear" : "set"} the driver_override of ${device.name}`;
   write(machine, device, `${device.path}/driver_override`, override ?? "\n", { doing });
 }
 
-function write(machine: Machine, device: MachineDevice, path: string, value: string, step: BindingStep): void {
+function write(machine: Machine, device: DeviceState, path: string, value: string, step: BindingStep): void {
   try {
     machine.syscalls.writeFile(path, value);
   } catch (error) {

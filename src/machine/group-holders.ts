@@ -1,6 +1,6 @@
 import { SyscallError } from "../syscalls/syscalls.js";
 import { groupNode } from "./groups.js";
-import type { Machine } from "./machine.js";
+import type { DeviceState, Machine } from "./machine.js";
 
 /** A process that has an IOMMU group, or a device of it, open. */
 export interface GroupHolder {
@@ -14,9 +14,14 @@ export interface GroupHolder {
  * outlived the group's (told apart since Linux 6.18, which names the device in fdinfo).
  *
  * A best effort: processes that may not be looked into are left out, and so is one that only kept a device's region mapped.
+ * @param known devices of the group that have just been read.
  */
-export function groupHolders(machine: Machine, group: number): readonly GroupHolder[] {
-  const targets = groupTargets(machine, group);
+export function groupHolders(
+  machine: Machine,
+  group: number,
+  known: readonly DeviceState[] = [],
+): readonly GroupHolder[] {
+  const targets = groupTargets(machine, group, known);
   return names(machine, "/proc")
     .filter((name) => /^\d+$/.test(name))
     .filter((pid) => names(machine, `/proc/${pid}/fd`).some((fd) => holds(machine, pid, fd, targets)))
@@ -40,12 +45,14 @@ interface GroupTargets {
   readonly devices: ReadonlySet<string>;
 }
 
-function groupTargets(machine: Machine, group: number): GroupTargets {
+function groupTargets(machine: Machine, group: number, known: readonly DeviceState[]): GroupTargets {
   const path = `/sys/kernel/iommu_groups/${group}/devices`;
   const devices = names(machine, path);
-  const characterDevices = devices
-    .flatMap((name) => names(machine, `${path}/${name}/vfio-dev`))
-    .map((name) => `/dev/vfio/devices/${name}`);
+  const unread = devices.filter((name) => !known.some((device) => device.name === name));
+  const characterDevices = [
+    ...known.map(({ vfioDevice }) => vfioDevice).filter((name) => name !== undefined),
+    ...unread.flatMap((name) => names(machine, `${path}/${name}/vfio-dev`)),
+  ].map((name) => `/dev/vfio/devices/${name}`);
   const nodes = [groupNode(group), groupNode(group, { noiommu: true }), ...characterDevices];
   return { nodes: new Set(nodes), devices: new Set(devices) };
 }

@@ -1,17 +1,27 @@
 import { IospanError } from "../errors.js";
 import { lookUpDevice } from "./devices.js";
 import type { Machine, MachineDevice, ReservedRegion } from "./machine.js";
-import { hasDirectory, readAttribute, readNames } from "./sysfs.js";
+import { hasDirectory, listNames, readAttribute } from "./sysfs.js";
 
 /**
  * The PCI and platform devices that the IOMMU cannot tell apart and that VFIO therefore hands out together.
  * @throws IospanError `ERR_IOSPAN_NO_IOMMU` when there is no such group.
  */
 export function groupDevices(machine: Machine, group: number): readonly MachineDevice[] {
-  requireGroup(machine, group);
-  return readNames(machine, `${groupPath(group)}/devices`)
+  return groupDeviceNames(machine, group)
     .map((name) => lookUpDevice(machine, name))
     .filter((device) => device !== undefined);
+}
+
+/**
+ * The names of the devices in the group, of whichever bus.
+ * @throws IospanError `ERR_IOSPAN_NO_IOMMU` when there is no such group.
+ * @internal
+ */
+export function groupDeviceNames(machine: Machine, group: number): readonly string[] {
+  const names = listNames(machine, `${groupPath(group)}/devices`);
+  if (names === undefined) throw noSuchGroup(group);
+  return names;
 }
 
 /**
@@ -19,9 +29,9 @@ export function groupDevices(machine: Machine, group: number): readonly MachineD
  * @throws IospanError `ERR_IOSPAN_NO_IOMMU` when there is no such group.
  */
 export function reservedRegions(machine: Machine, group: number): readonly ReservedRegion[] {
-  requireGroup(machine, group);
-  const text = readAttribute(machine, `${groupPath(group)}/reserved_regions`) ?? "";
-  return text
+  const text = readAttribute(machine, `${groupPath(group)}/reserved_regions`);
+  if (text === undefined && !hasDirectory(machine, groupPath(group))) throw noSuchGroup(group);
+  return (text ?? "")
     .split("\n")
     .filter((line) => line !== "")
     .map((line) => parseRegion(group, line));
@@ -36,9 +46,8 @@ function groupPath(group: number): string {
   return `/sys/kernel/iommu_groups/${group}`;
 }
 
-function requireGroup(machine: Machine, group: number): void {
-  if (hasDirectory(machine, groupPath(group))) return;
-  throw new IospanError("ERR_IOSPAN_NO_IOMMU", `there is no IOMMU group ${group}`, {
+function noSuchGroup(group: number): IospanError {
+  return new IospanError("ERR_IOSPAN_NO_IOMMU", `there is no IOMMU group ${group}`, {
     hint: "list the groups: ls /sys/kernel/iommu_groups",
   });
 }

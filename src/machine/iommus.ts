@@ -1,10 +1,10 @@
 import { IospanError } from "../errors.js";
 import { groupNode } from "./groups.js";
-import type { Iommu, Machine, MachineDevice } from "./machine.js";
+import type { DeviceState, Iommu, Machine } from "./machine.js";
 import { readNames } from "./sysfs.js";
 
 /** A device whose DMA an IOMMU translates. */
-export interface TranslatedDevice extends MachineDevice {
+export interface TranslatedDevice extends DeviceState {
   readonly group: number;
 }
 
@@ -22,7 +22,7 @@ export function listIommus(machine: Machine): readonly Iommu[] {
  * Guarantees that an IOMMU translates the device's DMA.
  * @throws IospanError `ERR_IOSPAN_NO_IOMMU` for a device without a group, or one VFIO hands out without translation.
  */
-export function requireIommu(device: MachineDevice): TranslatedDevice {
+export function requireIommu(device: DeviceState): TranslatedDevice {
   const { name, group, noiommu = false } = device;
   if (group === undefined) {
     throw new IospanError("ERR_IOSPAN_NO_IOMMU", `${name} is in no IOMMU group: no IOMMU translates its DMA`, {

@@ -35,8 +35,8 @@ export interface PciIds {
   readonly class: number;
 }
 
-/** A device as sysfs describes it, at the moment it was read. */
-export interface MachineDevice {
+/** Where a device is and who drives it, as sysfs said at the moment it was read. */
+export interface DeviceState {
   /** The kernel's name: `0000:02:00.0`, `9030000.dma-port`. */
   readonly name: string;
   readonly bus: BusType;
@@ -56,6 +56,10 @@ export interface MachineDevice {
   readonly driverOverride?: string | undefined;
   /** `vfio3` while a VFIO driver is bound (Linux 6.1 and later); its node, where the kernel makes one, is `/dev/vfio/devices/vfio3`. */
   readonly vfioDevice?: string | undefined;
+}
+
+/** A device as sysfs describes it, at the moment it was read. */
+export interface MachineDevice extends DeviceState {
   /** PCI only. */
   readonly pci?: PciIds | undefined;
   /** The device tree's `compatible`, most specific first. */

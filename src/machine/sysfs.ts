@@ -19,12 +19,17 @@ export function readLinkName(machine: Machine, path: string): string | undefined
 
 /** The names in a directory; none where there is no directory. */
 export function readNames(machine: Machine, path: string): readonly string[] {
-  return ifPresent(path, () => machine.syscalls.readDirectory(path)) ?? [];
+  return listNames(machine, path) ?? [];
+}
+
+/** The names in a directory; undefined where there is no directory. */
+export function listNames(machine: Machine, path: string): readonly string[] | undefined {
+  return ifPresent(path, () => machine.syscalls.readDirectory(path));
 }
 
 /** Whether there is a directory at `path`. */
 export function hasDirectory(machine: Machine, path: string): boolean {
-  return ifPresent(path, () => machine.syscalls.readDirectory(path)) !== undefined;
+  return listNames(machine, path) !== undefined;
 }
 
 /** What follows the last slash, slashes at the end not counted. */

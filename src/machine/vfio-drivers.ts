@@ -1,6 +1,6 @@
 import { IospanError } from "../errors.js";
-import { groupDevices } from "./groups.js";
-import type { BusType, Machine, MachineDevice } from "./machine.js";
+import type { BusType, DeviceState, Machine } from "./machine.js";
+import type { Snapshot } from "./snapshot.js";
 import { hasDirectory, readNames } from "./sysfs.js";
 
 /** The driver that hands out any device of a bus. */
@@ -10,12 +10,12 @@ export const vfioDrivers: Readonly<Record<BusType, string>> = { pci: "vfio-pci",
 const harmlessDrivers: readonly string[] = ["pcieport", "pci-stub"];
 
 /** Whether the device is bound to a driver that hands it to user space: VFIO's own, or a vendor's variant such as `mlx5_vfio_pci`. */
-export function hasVfioDriver(device: MachineDevice): boolean {
+export function hasVfioDriver(device: DeviceState): boolean {
   return device.driver !== undefined && (device.vfioDevice !== undefined || device.driver.includes("vfio"));
 }
 
 /** The shell commands that bind a device to a VFIO driver, on one line. */
-export function bindCommands(device: MachineDevice, driver: string = vfioDrivers[device.bus]): string {
+export function bindCommands(device: DeviceState, driver: string = vfioDrivers[device.bus]): string {
   const { name, bus, path } = device;
   const commands = [`echo ${driver} > ${path}/driver_override`, `echo ${name} > /sys/bus/${bus}/drivers_probe`];
   if (device.driver !== undefined) commands.splice(1, 0, `echo ${name} > ${path}/driver/unbind`);
@@ -41,18 +41,18 @@ export function loadDriverHint(machine: Machine, bus: BusType, driver: string): 
  * Guarantees that VFIO may take the device: it is on a VFIO driver, and no companion in its group on a driver that does DMA of its own.
  * @throws IospanError `ERR_IOSPAN_WRONG_DRIVER` or `ERR_IOSPAN_GROUP_NOT_VIABLE`, with the commands that bind each device.
  */
-export function requireVfioDriver(machine: Machine, device: MachineDevice): void {
-  if (!hasVfioDriver(device)) throw wrongDriver(machine, device);
+export function requireVfioDriver(snapshot: Snapshot, device: DeviceState): void {
+  if (!hasVfioDriver(device)) throw wrongDriver(snapshot.machine, device);
   if (device.group === undefined) return;
-  const foreign = groupDevices(machine, device.group).filter(spoilsGroup);
-  if (foreign.length > 0) throw groupNotViable(machine, device, foreign);
+  const foreign = snapshot.groupDevices(device.group).filter(spoilsGroup);
+  if (foreign.length > 0) throw groupNotViable(snapshot.machine, device, foreign);
 }
 
-function spoilsGroup(device: MachineDevice): boolean {
+function spoilsGroup(device: DeviceState): boolean {
   return device.driver !== undefined && !harmlessDrivers.includes(device.driver) && !hasVfioDriver(device);
 }
 
-function wrongDriver(machine: Machine, device: MachineDevice): IospanError {
+function wrongDriver(machine: Machine, device: DeviceState): IospanError {
   const { name, driver, driverOverride, bus } = device;
   const override = driverOverride === undefined ? "" : ` (its driver_override is ${driverOverride})`;
   const state = driver === undefined ? `has no driver${override}` : `is bound to ${driver}`;
@@ -62,12 +62,12 @@ function wrongDriver(machine: Machine, device: MachineDevice): IospanError {
 }
 
 /** Up to Linux 6.12 a device joins its group when its first driver probes it, so a missing one proves nothing yet. */
-function groupNote({ group, driver }: MachineDevice): string {
+function groupNote({ group, driver }: DeviceState): string {
   const unknown = group === undefined && driver === undefined;
   return unknown ? ", and only then tells whether an IOMMU translates its DMA: it is in no IOMMU group now" : "";
 }
 
-function groupNotViable(machine: Machine, device: MachineDevice, foreign: readonly MachineDevice[]): IospanError {
+function groupNotViable(machine: Machine, device: DeviceState, foreign: readonly DeviceState[]): IospanError {
   const companions = foreign.map(({ name, driver }) => `${name} is bound to ${driver}`).join(", ");
   const message = `IOMMU group ${device.group} of ${device.name} is not viable, all its devices go to VFIO or none: ${companions}`;
   const commands = foreign.map((companion) => bindCommands(companion)).join("\n");
@@ -80,7 +80,7 @@ function groupNotViable(machine: Machine, device: MachineDevice, foreign: readon
 }
 
 /** Puts in front of `commands` what loads the drivers they need. */
-function withModprobe(machine: Machine, devices: readonly MachineDevice[], commands: string): string {
+function withModprobe(machine: Machine, devices: readonly DeviceState[], commands: string): string {
   const missing = [...new Set(devices.map(({ bus }) => bus))].filter(
     (bus) => !isDriverLoaded(machine, bus, vfioDrivers[bus]),
   );

@@ -13,6 +13,12 @@ export interface Call {
   readonly length?: number;
   readonly offset?: bigint;
   readonly address?: bigint;
+  /** `O_*` bits of an openat, `MFD_*` bits of a memfd_create; mmap's flags are in its request. */
+  readonly flags?: number;
+  /** One of `MADV_*`, of a madvise. */
+  readonly advice?: number;
+  /** What a write adds to an eventfd. */
+  readonly count?: number;
 }
 
 /** Runs one call: `proceed` performs it. A result that is a promise settles when the call has been answered. */
@@ -30,8 +36,8 @@ export function intercepted(inner: Syscalls, around: Around): Syscalls {
     view: (address, length) => inner.view(address, length),
     mmio: (view) => inner.mmio(view),
 
-    open: (path, flags) => around({ name: "openat", path }, () => inner.open(path, flags)),
-    openAsync: (path, flags) => aroundAsync({ name: "openat", path }, () => inner.openAsync(path, flags)),
+    open: (path, flags) => around({ name: "openat", path, flags }, () => inner.open(path, flags)),
+    openAsync: (path, flags) => aroundAsync({ name: "openat", path, flags }, () => inner.openAsync(path, flags)),
     close: (fd) => around({ name: "close", fd }, () => inner.close(fd)),
     ioctl: (fd, ioctl, argument) =>
       around({ name: "ioctl", fd, ioctl, argument }, () => inner.ioctl(fd, ioctl, argument)),
@@ -45,13 +51,13 @@ export function intercepted(inner: Syscalls, around: Around): Syscalls {
     mmap: (argument: MmapRequest) => around({ name: "mmap", argument }, () => inner.mmap(argument)),
     munmap: (address, length) => around({ name: "munmap", address, length }, () => inner.munmap(address, length)),
     madvise: (address, length, advice) =>
-      around({ name: "madvise", address, length }, () => inner.madvise(address, length, advice)),
+      around({ name: "madvise", address, length, advice }, () => inner.madvise(address, length, advice)),
     memfd: (path, flags, length) =>
-      around({ name: "memfd_create", path, length }, () => inner.memfd(path, flags, length)),
+      around({ name: "memfd_create", path, flags, length }, () => inner.memfd(path, flags, length)),
 
     eventfd: () => around({ name: "eventfd2" }, () => inner.eventfd()),
     readEventfd: (fd) => around({ name: "read", fd }, () => inner.readEventfd(fd)),
-    writeEventfd: (fd, count) => around({ name: "write", fd }, () => inner.writeEventfd(fd, count)),
+    writeEventfd: (fd, count) => around({ name: "write", fd, count }, () => inner.writeEventfd(fd, count)),
     watch: (fd, onReadable) => around({ name: "epoll_ctl", fd }, () => inner.watch(fd, onReadable)),
 
     readFile: (path) => around({ name: "read-file", path }, () => inner.readFile(path)),

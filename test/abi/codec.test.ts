@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, expectTypeOf, it } from "vitest";
 import { type Decoded, decodeArray, type Encodable, encodeArray, type Struct, struct } from "../../src/abi/codec.js";
-import { argsz, array, bytes, s32, s64, u8, u16, u32, u64 } from "../../src/abi/fields.js";
+import { argsz, array, bytes, fd, s32, s64, u8, u16, u32, u64 } from "../../src/abi/fields.js";
 import { bitmap, dirtyBitmapGet, dmaMap, dmaUnmap } from "../../src/abi/vfio-container.js";
 import { irqSet } from "../../src/abi/vfio-irq.js";
 import { errorOf } from "./error-of.js";
@@ -133,6 +133,37 @@ describe("print", () => {
     const values = type.decode(type.encode({ fd: -1, token: new Uint8Array([1, 255]), words: [3, 4], far: -5n }));
     expect(type.print(values)).toBe("{fd=-1, token=01 ff, words=[3, 4], far=-5}");
     expect(type.print({ ...values, __reserved: 1 })).toContain("__reserved=1");
+  });
+});
+
+describe("descriptors", () => {
+  const inner = struct("inner", { one: fd, other: s32 });
+  const outer = struct("outer", { list: array(fd, 2), inner });
+  const values = outer.decode(outer.encode({ list: [4, -1], inner: { one: 5, other: 6 } }));
+
+  it("are printed with what they stand for, wherever they are", () => {
+    const text = outer.print(values, (number) => `${number}<file ${number}>`);
+    expect(text).toBe("{list=[4<file 4>, -1], inner={one=5<file 5>, other=6}}");
+  });
+
+  it("are numbers where nobody knows", () => {
+    expect(outer.print(values)).toBe("{list=[4, -1], inner={one=5, other=6}}");
+    expect(outer.texts(values)).toEqual([
+      ["list", "[4, -1]"],
+      ["inner", "{one=5, other=6}"],
+    ]);
+  });
+});
+
+describe("what follows a struct", () => {
+  it("is told by its values", () => {
+    const list = struct(
+      "list",
+      { count: u32, wide: u8 },
+      { name: "items", element: u8, follows: ({ count, wide }) => ({ element: wide === 0 ? u8 : u64, count }) },
+    );
+    expect(list.flexible?.follows?.(list.decode(list.encode({ count: 3 })))).toEqual({ element: u8, count: 3 });
+    expect(list.flexible?.follows?.(list.decode(list.encode({ wide: 1 })))).toEqual({ element: u64, count: 0 });
   });
 });
 

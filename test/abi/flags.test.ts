@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, expectTypeOf, it } from "vitest";
-import { cNames, flagNames, names, valueName } from "../../src/abi/flags.js";
+import { cFlagNames, cNames, cValueName, flagNames, names, valueName } from "../../src/abi/flags.js";
 import { hwInfo } from "../../src/abi/iommufd-hw-info.js";
 import { option } from "../../src/abi/iommufd-object.js";
 import { VFIO_DMA_MAP_FLAG } from "../../src/abi/vfio-container.js";
@@ -38,6 +38,15 @@ describe("valueName", () => {
   it("names a value or shows it", () => {
     expect(valueName(VFIO_PCI_REGION_INDEX, 7)).toBe("CONFIG");
     expect(valueName(VFIO_PCI_REGION_INDEX, 9)).toBe("9");
+  });
+});
+
+describe("whole C names", () => {
+  it("stand where the short ones would", () => {
+    expect(cFlagNames(VFIO_DMA_MAP_FLAG, 0xb)).toBe("VFIO_DMA_MAP_FLAG_READ|VFIO_DMA_MAP_FLAG_WRITE|0x8");
+    expect(cFlagNames(VFIO_DMA_MAP_FLAG, 0)).toBe("0");
+    expect(cValueName(VFIO_PCI_REGION_INDEX, 7)).toBe("VFIO_PCI_CONFIG_REGION_INDEX");
+    expect(cValueName(VFIO_PCI_REGION_INDEX, 9)).toBe("9");
   });
 });
 

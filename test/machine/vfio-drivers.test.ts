@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { findDevice } from "../../src/machine/devices.js";
+import { Snapshot } from "../../src/machine/snapshot.js";
 import { bindCommands, hasVfioDriver, requireVfioDriver } from "../../src/machine/vfio-drivers.js";
 import { SysfsKernel } from "./support/sysfs-kernel.js";
 import { SMMU0, type SysfsTree, twoSmmuBoard } from "./support/sysfs-tree.js";
@@ -12,7 +13,10 @@ beforeEach(() => {
 });
 afterEach(() => tree[Symbol.dispose]());
 
-const require = (name: string) => requireVfioDriver(kernel.machine, findDevice(kernel.machine, name));
+const require = (name: string) => {
+  const snapshot = new Snapshot(kernel.machine);
+  requireVfioDriver(snapshot, snapshot.device(name));
+};
 
 it("accepts a device on vfio-pci that is alone in its group", () => {
   require("0000:0a:00.0");
