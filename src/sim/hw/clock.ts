@@ -1,24 +1,51 @@
+import { IospanError } from "../../errors.js";
+
 interface Event {
   readonly at: number;
   readonly callback: () => void;
 }
 
+const NANOSECONDS_PER_MILLISECOND = 1e6;
+
+/** After so many things the event loop gets a turn: a device that has always something to do must not stop the program. */
+const MOST_IN_A_ROW = 100_000;
+
 /**
- * The simulation's own time, in milliseconds since power-on. It stands still except when something is due: waiting costs
- * nothing and every run is the same.
+ * The simulation's own time since power-on. It stands still except when something is due: waiting costs nothing and every
+ * run is the same.
+ *
+ * What happens at the same time happens in the order it was asked for.
  */
 export class Clock {
+  /** Nanoseconds. */
   #now = 0;
   #events: Event[] = [];
   #draining = false;
+  /** Things that happened by themselves since the event loop was given a turn. */
+  #inARow = 0;
 
+  /** Milliseconds, with fractions. */
   get now(): number {
+    return this.#now / NANOSECONDS_PER_MILLISECOND;
+  }
+
+  /** Nanoseconds, with fractions. */
+  get nanoseconds(): number {
     return this.#now;
   }
 
-  /** Calls back `delay` milliseconds from now; nobody need wait for it, it happens before the event loop turns. */
+  /**
+   * Calls back `delay` milliseconds from now; nobody need wait for it, it happens by itself when the program waits for
+   * something. What `callback` throws comes out of {@link step} or {@link advance}, or else is an uncaught error.
+   */
   after(delay: number, callback: () => void): void {
-    const event = { at: this.#now + delay, callback };
+    this.at(this.#now + delay * NANOSECONDS_PER_MILLISECOND, callback);
+  }
+
+  /** Calls back at a time in nanoseconds since power-on, now if that is past; else as {@link after}. */
+  at(nanoseconds: number, callback: () => void): void {
+    if (!Number.isFinite(nanoseconds)) throw notATime(nanoseconds);
+    const event = { at: Math.max(nanoseconds, this.#now), callback };
     const later = this.#events.findIndex((other) => other.at > event.at);
     this.#events.splice(later < 0 ? this.#events.length : later, 0, event);
     this.#drainSoon();
@@ -33,9 +60,9 @@ export class Clock {
     return true;
   }
 
-  /** Lets time pass, doing what falls due. */
+  /** Lets milliseconds pass, doing what falls due. */
   advance(milliseconds: number): void {
-    const end = this.#now + milliseconds;
+    const end = this.#now + milliseconds * NANOSECONDS_PER_MILLISECOND;
     while (this.#events[0] !== undefined && this.#events[0].at <= end) this.step();
     this.#now = end;
   }
@@ -43,9 +70,29 @@ export class Clock {
   #drainSoon(): void {
     if (this.#draining) return;
     this.#draining = true;
-    queueMicrotask(() => {
-      this.#draining = false;
-      if (this.step() && this.#events.length > 0) this.#drainSoon();
+    if (this.#inARow < MOST_IN_A_ROW) {
+      queueMicrotask(() => this.#drain());
+      return;
+    }
+    setTimeout(() => {
+      this.#inARow = 0;
+      this.#drain();
     });
   }
+
+  #drain(): void {
+    this.#draining = false;
+    this.#inARow += 1;
+    try {
+      this.step();
+    } finally {
+      if (this.#events.length > 0) this.#drainSoon();
+    }
+  }
+}
+
+function notATime(nanoseconds: number): IospanError {
+  return new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `${nanoseconds} is no time on the simulation's clock`, {
+    hint: "a delay must be a finite number of milliseconds",
+  });
 }

@@ -14,6 +14,29 @@ export interface DmaPort {
   write(address: bigint, from: Uint8Array): boolean;
 }
 
+/** How an access with a duration went. */
+export interface TimedAccess {
+  /** False when part of it was aborted. */
+  readonly complete: boolean;
+  /** The first address that was aborted; undefined when none was. */
+  readonly abortedAt: bigint | undefined;
+  /** When it is over: nanoseconds on the simulation's clock. */
+  readonly done: number;
+}
+
+/**
+ * A port whose accesses take time: that of the device's link, of the memory that all links share, and of the IOMMU's table
+ * walks. The methods of {@link DmaPort} take none.
+ */
+export interface TimedDmaPort extends DmaPort {
+  /** Requests bytes now. They are those that memory has now, and are with the device at `done`. */
+  readTimed(address: bigint, into: Uint8Array): TimedAccess;
+  /** Sends `length` bytes towards memory now. @returns when the last one reaches the IOMMU: the moment for {@link writeTimed}. */
+  send(length: number): number;
+  /** What was sent has arrived: it is translated and in memory when this returns, and confirmed to the device at `done`. */
+  writeTimed(address: bigint, from: Uint8Array): TimedAccess;
+}
+
 /** How a device interrupts. */
 export interface InterruptPins {
   /** A PCI function's INTx, or a platform device's wire. */
@@ -25,7 +48,7 @@ export interface InterruptPins {
 /** What a device is soldered to. */
 export interface Wiring {
   readonly clock: Clock;
-  readonly dma: DmaPort;
+  readonly dma: TimedDmaPort;
   readonly interrupts: InterruptPins;
 }
 
@@ -46,7 +69,7 @@ export interface PciIdentity {
   readonly subsystemVendor?: number;
   readonly subsystem?: number;
   readonly revision?: number;
-  /** Memory BARs; sizes are powers of two. */
+  /** Memory BARs of 32 bits; indexes are 0 to 5, sizes powers of two from 16 bytes on. */
   readonly bars?: readonly { readonly index: number; readonly size: number }[];
   /** 1 to 32, a power of two; absent: no MSI. */
   readonly msiVectors?: number;
@@ -56,11 +79,60 @@ export interface PciIdentity {
   readonly bridge?: boolean;
 }
 
-/** A kind of device, to be built into a machine. */
+/** A kind of device, to be built into a machine. For one of your own see {@link SimulatedDevice} and `simulatedDevice`. */
 export interface DeviceKind {
   readonly pci?: PciIdentity;
   create(wiring: Wiring): DeviceModel;
 }
+
+/**
+ * A simulated device of your own: what its registers answer. What a method throws, the access that called it throws.
+ *
+ * Values are little-endian numbers of the access's width; what does not fit is cut, so -1 reads as all ones. An access may
+ * have any offset that is a multiple of its width, whether or not there is a register.
+ */
+export interface SimulatedDevice {
+  /** @param region the PCI base address register (0 to 5), or the platform device's `reg` entry, from 0. */
+  read(region: number, offset: number, width: RegisterWidth): bigint | number;
+  write(region: number, offset: number, width: RegisterWidth, value: bigint): void;
+  /**
+   * A function-level reset, or a platform device's reset line: back to power-on. The kernel resets a device when it is opened
+   * and closed, too. The interrupt's wire is low and what was left to {@link DeviceTimer.after} is forgotten when it is
+   * called. What it throws is an uncaught error, since the kernel goes on.
+   */
+  reset?(): void;
+}
+
+/** The simulation's time, as a device of your own sees it. */
+export interface DeviceTimer {
+  /** Milliseconds since power-on, with fractions. */
+  readonly now: number;
+  /**
+   * Calls back `delay` milliseconds of the simulation's time from now, unless the device is reset before. Time passes when
+   * the program waits for something, and when it polls: reading a register again with no write in between lets time go on to
+   * the next thing that is due. What `callback` throws is an uncaught error.
+   */
+  after(delay: number, callback: () => void): void;
+}
+
+/** What a device of your own has around it. */
+export interface DeviceHost {
+  /** Memory, through the IOMMU that the device is behind. On PCI only while the function may master the bus. */
+  readonly dma: DmaPort;
+  readonly clock: DeviceTimer;
+  /**
+   * Interrupts. With MSI enabled by the driver this is one message; else the wire (PCI: INTx, platform: its interrupt) goes
+   * high and stays so until {@link lowerInterrupt}.
+   * @param vector the MSI vector, 0 where absent; the wire is the same for all.
+   * @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` for a vector that the device's {@link PciIdentity} does not have.
+   */
+  raiseInterrupt(vector?: number): void;
+  /** Lets the wire go; does nothing when it is low. */
+  lowerInterrupt(): void;
+}
+
+/** Makes a device of your own, once for each that is built into a machine. */
+export type DeviceFactory = (host: DeviceHost) => SimulatedDevice;
 
 /** A device whose registers read as zeros and do nothing. */
 export function inert(pci?: PciIdentity): DeviceKind {

@@ -1,4 +1,5 @@
 import type { PciIdentity } from "./device-model.js";
+import { checkPciIdentity } from "./pci-identity.js";
 
 // Offsets and bits of the PCI Local Bus Specification 3.0, chapter 6; names after include/uapi/linux/pci_regs.h.
 const COMMAND = 0x04;
@@ -27,8 +28,12 @@ export class PciConfig {
   readonly #writable = new Uint8Array(CONFIG_SIZE);
   readonly #view = new DataView(this.#bytes.buffer);
 
-  /** @param barAddresses where the firmware placed the BARs, by index */
+  /**
+   * @param barAddresses where the firmware placed the BARs, by index
+   * @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` for what a configuration space cannot say
+   */
   constructor(identity: PciIdentity, barAddresses: ReadonlyMap<number, number>) {
+    checkPciIdentity(identity);
     this.#describe(identity);
     if (identity.bridge !== true) this.#describeEndpoint(identity, barAddresses);
     this.#setWritable(COMMAND, COMMAND_WRITABLE, 2);
