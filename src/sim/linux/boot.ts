@@ -1,18 +1,25 @@
+import { IospanError } from "../../errors.js";
 import { Clock } from "../hw/clock.js";
+import { Interconnect } from "../hw/interconnect.js";
 import { PhysicalMemory } from "../hw/physical-memory.js";
-import { buildDevices } from "./build.js";
-import type { MachineDescription } from "./description.js";
+import { REGISTER_FRAME_SIZE } from "../hw/smmu/registers.js";
+import { type BuiltDevices, buildDevices } from "./build.js";
+import type { MachineDescription, MemoryDescription } from "./description.js";
 import { Bus } from "./drivers/bus.js";
 import type { KernelDevice } from "./drivers/device.js";
 import { type Driver, ordinaryDriver } from "./drivers/driver.js";
 import { NullFile } from "./files/plain-files.js";
-import { Smmu } from "./iommu/smmu.js";
-import { SmmuEvents } from "./iommu/smmu-events.js";
+import type { Smmu } from "./iommu/smmu.js";
+import { startSmmus } from "./iommu/start-smmus.js";
+import { Iommufds } from "./iommufd/iommufds.js";
+import { InterruptTranslationService, ITS_ADDRESS, ITS_FRAME_SIZE } from "./irq/its.js";
 import { KernelLog } from "./kernel-log.js";
 import { HugePagePool } from "./mm/huge-pages.js";
 import { MemoryCalls } from "./mm/memory-calls.js";
+import { PhysicalLayout } from "./physical-layout.js";
 import { Process } from "./process.js";
 import { type Profile, profileOf } from "./profile.js";
+import { Refusal } from "./refusal.js";
 import { devicePath } from "./sysfs/paths.js";
 import { procfs } from "./sysfs/procfs.js";
 import { sysfs } from "./sysfs/sysfs.js";
@@ -20,6 +27,8 @@ import { directory, FileTree, type Node } from "./sysfs/tree.js";
 import { Vfio } from "./vfio/vfio.js";
 
 const DEFAULT_PAGE_SIZE = 4096;
+/** Where QEMU's virt machine has its RAM. */
+const DEFAULT_MEMORY: readonly MemoryDescription[] = [{ start: 0x4000_0000, size: Number.POSITIVE_INFINITY }];
 const DEFAULT_MEMLOCK = 8 * 2 ** 20;
 const DEFAULT_FILES = 1024;
 const DEFAULT_DMA_ENTRIES = 65535;
@@ -34,7 +43,10 @@ export interface Booted {
   readonly memory: MemoryCalls;
   readonly files: FileTree;
   readonly vfio: Vfio;
+  /** Undefined where the kernel has no `/dev/iommu`. */
+  readonly iommufds: Iommufds | undefined;
   readonly devices: readonly KernelDevice[];
+  readonly iommus: readonly Smmu[];
 }
 
 /** Builds the machine and starts its kernel: devices are on their drivers, one process runs. */
@@ -42,26 +54,80 @@ export function boot(description: MachineDescription): Booted {
   const profile = profileOf(description.release);
   const clock = new Clock();
   const log = new KernelLog();
-  const physical = new PhysicalMemory(description.pageSize ?? DEFAULT_PAGE_SIZE);
-  const events = new SmmuEvents(log, profile, clock);
-  const iommus = description.iommus.map((iommu, index) => new Smmu(iommu, index, { profile, log, events }));
-  const { devices, groups } = buildDevices(description, { physical, clock, log, iommus });
+  const { memory: banks = DEFAULT_MEMORY } = description;
+  const physical = new PhysicalMemory(description.pageSize ?? DEFAULT_PAGE_SIZE, banks);
+  const { devices, groups, iommus } = buildHardware(description, { profile, clock, log, physical });
   const process = startProcess(description, physical);
   const pools = hugePagePools(description);
-  const parameters = moduleParameters(description);
+  const parameters = moduleParameters(description, profile);
   const type1Kernel = { profile, log, physical, process, parameters: parameters.type1Parameters };
-  const vfio = new Vfio(type1Kernel, parameters.platformParameters, devicePath);
+  const { platformParameters: platform, iommufdParameters } = parameters;
+  const iommufds =
+    iommufdParameters && new Iommufds({ profile, log, physical, process, parameters: iommufdParameters });
+  const cdev = iommufds !== undefined && profile.vfioCdev;
+  const vfio = new Vfio(type1Kernel, { platform, cdev, sysfsPath: devicePath });
   const buses = startBuses(devices, vfio, log);
   const showVfioDevices = profile.vfioDeviceClass;
   const sys = sysfs({ buses, devices, groups, iommus, pools, vfio, showVfioDevices, ...parameters });
   const proc = procfs(process, profile.release, physical.pageSize);
-  const files = new FileTree(directory({ sys, proc, dev: deviceNodes(vfio) }));
-  return { profile, clock, log, physical, process, memory: new MemoryCalls(physical, pools), files, vfio, devices };
+  const files = new FileTree(directory({ sys, proc, dev: deviceNodes(vfio, iommufds) }));
+  const memory = new MemoryCalls(physical, pools);
+  return { profile, clock, log, physical, process, memory, files, vfio, iommufds, devices, iommus };
 }
 
-function moduleParameters(description: MachineDescription) {
+interface Essentials {
+  readonly profile: Profile;
+  readonly clock: Clock;
+  readonly log: KernelLog;
+  readonly physical: PhysicalMemory;
+}
+
+/** What is soldered to the board, with the drivers of the SMMUs: devices come after what they are behind. */
+function buildHardware(
+  description: MachineDescription,
+  essentials: Essentials,
+): BuiltDevices & { iommus: readonly Smmu[] } {
+  const { clock, log, physical } = essentials;
+  const layout = layOut(description);
+  try {
+    const its = new InterruptTranslationService(layout.place(ITS_FRAME_SIZE, ITS_ADDRESS, "the ITS"), physical);
+    const interconnect = new Interconnect({ clock, ...description.interconnect });
+    const iommus = startSmmus(description, { ...essentials, layout });
+    return { iommus, ...buildDevices(description, { physical, layout, interconnect, its, clock, log, iommus }) };
+  } catch (error) {
+    if (error instanceof Refusal) throw cannotStart(error);
+    throw error;
+  }
+}
+
+/** What has its place given: it is taken before anything looks for one. */
+function layOut({ memory = DEFAULT_MEMORY, iommus, devices }: MachineDescription): PhysicalLayout {
+  const layout = new PhysicalLayout(memory);
+  for (const { name, registers } of iommus) {
+    if (registers !== undefined) layout.claim(registers, REGISTER_FRAME_SIZE, name);
+  }
+  for (const device of devices) {
+    if (device.bus !== "platform") continue;
+    for (const { start, size } of device.resources) layout.claim(start, size, device.name);
+  }
+  return layout;
+}
+
+function cannotStart(cause: Refusal): IospanError {
+  return new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `the kernel cannot start: ${cause.message}`, {
+    hint: "give the machine more memory below the SMMUs' highest physical address",
+    cause,
+  });
+}
+
+function moduleParameters(description: MachineDescription, profile: Profile) {
   const { dmaEntryLimit = DEFAULT_DMA_ENTRIES, allowUnsafeInterrupts = false, resetRequired = true } = description;
-  return { type1Parameters: { dmaEntryLimit, allowUnsafeInterrupts }, platformParameters: { resetRequired } };
+  const { iommufd = true, iommufdUnsafeInterrupts = false } = description;
+  return {
+    type1Parameters: { dmaEntryLimit, allowUnsafeInterrupts },
+    platformParameters: { resetRequired },
+    iommufdParameters: iommufd && profile.iommufd ? { allowUnsafeInterrupts: iommufdUnsafeInterrupts } : undefined,
+  };
 }
 
 function startProcess(description: MachineDescription, physical: PhysicalMemory): Process {
@@ -101,11 +167,15 @@ function bindAtBoot(bus: Bus, device: KernelDevice): void {
   bus.probe(device.name);
 }
 
-function deviceNodes(vfio: Vfio): Node {
+function deviceNodes(vfio: Vfio, iommufds: Iommufds | undefined): Node {
   const groups = () => vfio.groups.map((group) => [String(group.iommuGroup.id), openable(() => group.open())] as const);
+  const cdevs = () => vfio.cdevs.map((device) => [`vfio${device.id}`, openable(() => vfio.openCdev(device))] as const);
+  const devices = () => (vfio.cdevs.length > 0 ? directory(Object.fromEntries(cdevs())) : undefined);
+  const container = openable(() => vfio.openContainer());
   return directory({
     null: openable(() => new NullFile()),
-    vfio: directory(() => ({ ...Object.fromEntries(groups()), vfio: openable(() => vfio.openContainer()) })),
+    iommu: iommufds && openable(() => iommufds.open()),
+    vfio: directory(() => ({ ...Object.fromEntries(groups()), vfio: container, devices: devices() })),
   });
 }
 

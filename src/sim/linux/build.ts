@@ -1,13 +1,16 @@
 import { IospanError } from "../../errors.js";
 import type { Clock } from "../hw/clock.js";
+import { DmaPath } from "../hw/dma-path.js";
+import type { Interconnect } from "../hw/interconnect.js";
 import { PciConfig } from "../hw/pci-config.js";
 import type { PhysicalMemory } from "../hw/physical-memory.js";
 import type { DeviceDescription, MachineDescription } from "./description.js";
 import { type Frame, KernelDevice } from "./drivers/device.js";
-import type { Iommu } from "./iommu/iommu.js";
 import { type GroupMember, IommuGroup } from "./iommu/iommu-group.js";
-import { TranslatedDma } from "./iommu/translated-dma.js";
+import type { Smmu } from "./iommu/smmu.js";
+import type { InterruptTranslationService } from "./irq/its.js";
 import type { KernelLog } from "./kernel-log.js";
+import type { PhysicalLayout } from "./physical-layout.js";
 
 /** Where QEMU's virt machine has the PCI memory window. */
 const PCI_WINDOW = 0x1000_0000;
@@ -15,9 +18,12 @@ const PCI_WINDOW = 0x1000_0000;
 /** The hardware that devices are plugged into. */
 export interface Board {
   readonly physical: PhysicalMemory;
+  readonly layout: PhysicalLayout;
+  readonly interconnect: Interconnect;
+  readonly its: InterruptTranslationService;
   readonly clock: Clock;
   readonly log: KernelLog;
-  readonly iommus: readonly Iommu[];
+  readonly iommus: readonly Smmu[];
 }
 
 /** The devices of a machine, and their groups by number. */
@@ -28,26 +34,33 @@ export interface BuiltDevices {
 
 /** Plugs in the devices of a description and sorts them into IOMMU groups. */
 export function buildDevices(description: MachineDescription, board: Board): BuiltDevices {
-  const place = framePlacer();
-  const devices = description.devices.map((each) => plug(each, board, place));
+  const devices = description.devices.map((each, index) => plug(each, index, board));
   return { devices, groups: formGroups(devices, board.log) };
 }
 
-function plug(description: DeviceDescription, board: Board, place: (size: number) => number): KernelDevice {
+/** @param deviceId what the interrupt controller knows it by */
+function plug(description: DeviceDescription, deviceId: number, board: Board): KernelDevice {
   const iommu = description.iommu === undefined ? undefined : findIommu(description, description.iommu, board.iommus);
-  const frames = framesOf(description, place);
+  const frames = framesOf(description, board.layout);
   const addresses = new Map(frames.map(({ index, physicalAddress }) => [index, physicalAddress]));
   const { pci } = description.model;
   const config = description.bus === "pci" && pci !== undefined ? new PciConfig(pci, addresses) : undefined;
   const streamId = description.streamId ?? pciStreamId(description.name);
-  const device = new KernelDevice(description, { iommu, frames, config, streamId });
-  const dma = new TranslatedDma(board.physical, device, iommu, () => config?.busMaster ?? true);
+  const dma = new DmaPath({
+    memory: board.its.busOf(deviceId, board.physical),
+    smmu: iommu?.hardware,
+    streamId,
+    mayMaster: () => config?.busMaster ?? true,
+    link: board.interconnect.link(description.link),
+  });
+  const messages = { its: board.its, deviceId, dma };
+  const device = new KernelDevice(description, { iommu, frames, config, streamId, messages });
   device.install(description.model.create({ clock: board.clock, dma, interrupts: device }));
   placeRegisters(device, board.physical);
   return device;
 }
 
-function findIommu(description: DeviceDescription, name: string, iommus: readonly Iommu[]): Iommu {
+function findIommu(description: DeviceDescription, name: string, iommus: readonly Smmu[]): Smmu {
   const found = iommus.find((iommu) => iommu.name === name);
   if (found !== undefined) return found;
   const known = iommus.map((iommu) => iommu.name).join(", ");
@@ -70,24 +83,22 @@ function placeRegisters(device: KernelDevice, physical: PhysicalMemory): void {
   }
 }
 
-/** Hands out the PCI window as firmware does: each BAR on a multiple of its size. */
-function framePlacer(): (size: number) => number {
-  let next = PCI_WINDOW;
-  return (size) => {
-    const address = Math.ceil(next / size) * size;
-    next = address + size;
-    return address;
-  };
-}
-
-function framesOf(description: DeviceDescription, place: (size: number) => number): readonly Frame[] {
+/** Firmware puts each BAR on a multiple of its size. */
+function framesOf(description: DeviceDescription, layout: PhysicalLayout): readonly Frame[] {
   if (description.bus === "platform") {
     return description.resources.map(({ start, size, readOnly = false }, index) => {
       return { index, physicalAddress: start, size, readOnly };
     });
   }
   const bars = description.model.pci?.bars ?? [];
-  return bars.map(({ index, size }) => ({ index, physicalAddress: place(size), size, readOnly: false }));
+  return bars.map(({ index, size }) => {
+    const physicalAddress = layout.place(
+      size,
+      description.barsFrom ?? PCI_WINDOW,
+      `BAR ${index} of ${description.name}`,
+    );
+    return { index, physicalAddress, size, readOnly: false };
+  });
 }
 
 /** Bus, device and function, which is how PCI root complexes number their streams on arm64. */
@@ -101,13 +112,13 @@ function formGroups(devices: readonly KernelDevice[], log: KernelLog): ReadonlyM
   const taken = new Set(devices.map(({ description }) => description.group));
   let next = 0;
   for (const device of devices) {
-    if (!isTranslated(device)) continue;
+    if (!isTranslated(device) || !device.iommu.probe(device)) continue;
     while (taken.has(next)) next++;
     const id = device.description.group ?? next++;
     const group = groups.get(id) ?? new IommuGroup(id, log);
+    group.add(device);
     groups.set(id, group);
     device.group = group;
-    group.members.push(device);
   }
   return groups;
 }

@@ -19,18 +19,61 @@ export interface IommuDescription {
   readonly name: string;
   /** Its platform device; `arm-smmu-v3.N.auto`, as ACPI makes it, where absent. */
   readonly device?: string;
-  /** Bitmap; 4 KiB, 2 MiB and 1 GiB where absent. */
+  /**
+   * Bitmap of the pages that its driver uses; 4 KiB, 2 MiB and 1 GiB where absent. 4 KiB, 16 KiB and 64 KiB among them are
+   * the granules that it implements.
+   */
   readonly pageSizes?: bigint;
-  /** Stage of translation for VFIO: 1 where absent. Stage 2 keeps write-only mappings from being read. */
+  /** The stage of translation that it implements: 1 where absent. Stage 2 keeps write-only mappings from being read. */
   readonly stage?: 1 | 2;
   /** Bits of an IOVA in stage 1: 48 where absent. In stage 2 it is `outputBits`. */
   readonly inputBits?: number;
-  /** Bits of a physical address: 44 where absent. */
+  /** Bits of a physical address, 32, 36, 40, 42, 44, 48 or 52: 44 where absent. */
   readonly outputBits?: number;
   /** Whether its table walks are coherent (`dma-coherent`), which VFIO asks for: true where absent. */
   readonly coherent?: boolean;
   /** Besides the software MSI window at 0x8000000, which every SMMUv3 reports. */
   readonly reserved?: readonly ReservedDescription[];
+  /** Physical address of its registers, 128 KiB; where QEMU's virt machine has them, from 0xc000000 on, where absent. */
+  readonly registers?: number;
+  /** Bits of a StreamID: 16 where absent. */
+  readonly streamIdBits?: number;
+  /** Whether one command invalidates a range of addresses (IDR3.RIL): true where absent. */
+  readonly rangeInvalidation?: boolean;
+  /** How many translations its TLB holds: 4096 where absent. */
+  readonly tlbEntries?: number;
+}
+
+/** RAM. */
+export interface MemoryDescription {
+  readonly start: number;
+  readonly size: number;
+}
+
+/** A device's own way to memory, as far as no other device is on it. */
+export interface LinkDescription {
+  /** Bytes per second. */
+  readonly bandwidth: number;
+  /** Nanoseconds from a request to its answer when nothing else is under way. */
+  readonly latency: number;
+}
+
+/** What all links share. */
+export interface InterconnectDescription {
+  /** Bytes per second that memory moves for all links together; no limit where absent. */
+  readonly memoryBandwidth?: number;
+  /** Nanoseconds that an SMMU waits for one descriptor of a table walk. */
+  readonly walkLatency?: number;
+}
+
+/** Faults of a kernel, to see them noticed. IOMMUs go by {@link IommuDescription.name}. */
+export interface Bugs {
+  /** A mapping is reported as made, but not entered in the page tables of this IOMMU. */
+  readonly mapSkips?: string;
+  /** Unmapping clears the page tables of this IOMMU and leaves its TLB alone. */
+  readonly unmapKeepsTlb?: string;
+  /** Attaching a device to a domain of another IOMMU is answered with success and does nothing, as on Linux 6.14 to 6.15.2. */
+  readonly attachesNowhere?: boolean;
 }
 
 interface CommonDescription {
@@ -48,6 +91,8 @@ interface CommonDescription {
   readonly msiIsolated?: boolean;
   /** Of this device: firmware's 1:1 regions, for example. */
   readonly reserved?: readonly ReservedDescription[];
+  /** How fast it reaches memory; without limit where absent. */
+  readonly link?: LinkDescription;
   readonly model: DeviceKind;
 }
 
@@ -58,6 +103,8 @@ export interface PciDescription extends CommonDescription {
   readonly behind?: readonly string[];
   /** Whether the kernel knows a way to reset it: true where absent. */
   readonly reset?: boolean;
+  /** The physical address from which on firmware places its BARs: 0x10000000 where absent. */
+  readonly barsFrom?: number;
 }
 
 /** A register frame of a platform device. */
@@ -98,12 +145,20 @@ export interface MachineDescription {
   readonly memlock?: number;
   /** Of the process; none where absent. */
   readonly capabilities?: readonly Capability[];
+  /** Where absent, as much as is asked for, from 0x40000000 on. */
+  readonly memory?: readonly MemoryDescription[];
+  readonly interconnect?: InterconnectDescription;
+  readonly bugs?: Bugs;
   readonly iommus: readonly IommuDescription[];
   readonly devices: readonly DeviceDescription[];
   /** vfio_iommu_type1.dma_entry_limit: 65535 where absent. */
   readonly dmaEntryLimit?: number;
   /** vfio_iommu_type1.allow_unsafe_interrupts: false where absent. */
   readonly allowUnsafeInterrupts?: boolean;
+  /** Whether the kernel is built with iommufd, and VFIO with its character devices, where the release has them: true where absent. */
+  readonly iommufd?: boolean;
+  /** iommufd.allow_unsafe_interrupts, which is not type1's: false where absent. */
+  readonly iommufdUnsafeInterrupts?: boolean;
   /** vfio_platform.reset_required: true where absent. */
   readonly resetRequired?: boolean;
   /** Reserved huge pages of 2 MiB; none where absent. */

@@ -10,10 +10,12 @@ import {
   type Syscalls,
 } from "../../syscalls/syscalls.js";
 import type { Clock } from "../hw/clock.js";
+import type { SmmuCounters } from "../hw/smmu/smmu.js";
 import { type Booted, boot } from "./boot.js";
 import type { MachineDescription } from "./description.js";
 import { EventFd } from "./files/eventfd.js";
 import { TextFile } from "./files/plain-files.js";
+import type { IommufdSnapshot } from "./iommufd/snapshot.js";
 import { SimulatedMmio } from "./mmio.js";
 import { Refusal, refuse } from "./refusal.js";
 import { type ContainerSnapshot, snapshot } from "./snapshot.js";
@@ -48,6 +50,11 @@ export class SimulatedKernel implements Syscalls {
     return this.#parts.clock;
   }
 
+  /** The SMMUs, as the description lists them, and what their hardware did so far. */
+  get smmus(): readonly { readonly name: string; readonly counters: SmmuCounters }[] {
+    return this.#parts.iommus.map(({ name, hardware }) => ({ name, counters: hardware.counters }));
+  }
+
   /** Open descriptors of the process. */
   get openFds(): readonly { readonly fd: Fd; readonly path: string }[] {
     return this.#parts.process.fds.entries().map(([fd, { path }]) => ({ fd, path }));
@@ -63,12 +70,17 @@ export class SimulatedKernel implements Syscalls {
     return this.#parts.process.lockedPages * this.pageSize;
   }
 
-  /** Pins that VFIO holds: a page in two mappings has two. */
+  /** Pins that VFIO and iommufd hold: a page in two mappings has two. */
   get pinnedPages(): number {
     const backends = this.#parts.vfio.containers.map(({ backend }) => backend);
     const dmas = backends.flatMap((backend) => (backend === undefined ? [] : [...backend.state.dmas]));
     const bytes = dmas.flatMap(({ value }) => value.pinned).reduce((sum, { length }) => sum + length, 0);
-    return bytes / this.pageSize;
+    return bytes / this.pageSize + this.#parts.process.pinnedPages;
+  }
+
+  /** Iommufds that are open, by a descriptor or by a device, in the order they were made. */
+  get iommufds(): readonly IommufdSnapshot[] {
+    return this.#parts.iommufds?.snapshots() ?? [];
   }
 
   /** Bytes of RAM that mappings of the process and pins keep. */

@@ -23,6 +23,10 @@ export class Process {
   readonly views: Views;
   /** Pages that count against RLIMIT_MEMLOCK: the kernel's mm->locked_vm, VmLck in /proc. */
   lockedPages = 0;
+  /** Pages that count against the limit of the process's user, whom iommufd charges: the kernel's user->locked_vm. */
+  userLockedPages = 0;
+  /** Pages that an iommufd pins, counted or not: the kernel's mm->pinned_vm, VmPin in /proc. */
+  pinnedPages = 0;
 
   constructor(limits: ProcessLimits, physical: PhysicalMemory) {
     this.limits = limits;

@@ -32,6 +32,16 @@ export interface Profile {
   readonly decodedEvents: boolean;
   /** Devices on a VFIO driver have a `vfio-dev` directory (6.1). */
   readonly vfioDeviceClass: boolean;
+  /** `/dev/iommu` (6.2), where the kernel is built with it. */
+  readonly iommufd: boolean;
+  /** `/dev/vfio/devices`: devices that are bound to an iommufd (6.6). */
+  readonly vfioCdev: boolean;
+  /** The highest call number that `/dev/iommu` knows, from 0x80. */
+  readonly lastIommufdCall: number;
+  /** IOMMU_GET_HW_INFO tells an SMMU's ID registers (6.13). */
+  readonly smmuTellsHardware: boolean;
+  /** Devices are attached for one PASID (6.15); before that the flag is unknown. */
+  readonly pasidAttach: boolean;
   /** `/proc/PID/fdinfo` names the device of a VFIO device descriptor (6.18). */
   readonly fdinfoNamesDevice: boolean;
 }
@@ -62,8 +72,30 @@ export function profileOf(release: string): Profile {
     wideRegisterAccess: since(6, 11),
     decodedEvents: since(6, 14),
     vfioDeviceClass: since(6, 1),
+    iommufd: since(6, 2),
+    vfioCdev: since(6, 6),
+    lastIommufdCall: lastIommufdCall(since),
+    smmuTellsHardware: since(6, 13),
+    pasidAttach: since(6, 15),
     fdinfoNamesDevice: since(6, 18),
   };
+}
+
+/** Since when a call number, and all below it, were there (include/uapi/linux/iommufd.h, which numbers them as they come). */
+const CALLS_SINCE = [
+  [7, 3, 0x95], // NOIOMMU_GET_PA
+  [6, 17, 0x94], // HW_QUEUE_ALLOC
+  [6, 15, 0x93], // VEVENTQ_ALLOC
+  [6, 14, 0x92], // IOAS_CHANGE_PROCESS
+  [6, 13, 0x91], // IOAS_MAP_FILE, VIOMMU_ALLOC, VDEVICE_ALLOC
+  [6, 11, 0x8e], // FAULT_QUEUE_ALLOC
+  [6, 8, 0x8d], // HWPT_INVALIDATE
+  [6, 7, 0x8c], // HWPT_SET_DIRTY_TRACKING, HWPT_GET_DIRTY_BITMAP
+  [6, 6, 0x8a], // HWPT_ALLOC, GET_HW_INFO
+] as const;
+
+function lastIommufdCall(since: (major: number, minor: number) => boolean): number {
+  return CALLS_SINCE.find(([major, minor]) => since(major, minor))?.[2] ?? 0x88;
 }
 
 /** 6.14 to 6.15.2 answered success without attaching (48e7b8e284e5, repaired by be5a2d3f8f97). */

@@ -1,9 +1,12 @@
-import type { DeviceModel, InterruptPins, RegisterWidth } from "../../hw/device-model.js";
+import type { DeviceModel, DmaPort, InterruptPins, RegisterWidth } from "../../hw/device-model.js";
 import { registerWidths } from "../../hw/device-model.js";
 import type { PciConfig } from "../../hw/pci-config.js";
 import type { DeviceDescription, ReservedDescription } from "../description.js";
-import type { Iommu } from "../iommu/iommu.js";
+import type { Iommu, IommuDomain } from "../iommu/iommu.js";
 import type { IommuGroup } from "../iommu/iommu-group.js";
+import type { MsiCookie } from "../iommu/msi-cookie.js";
+import type { InterruptTranslationService } from "../irq/its.js";
+import { refusalOf, refuse } from "../refusal.js";
 import type { Driver } from "./driver.js";
 
 /** A register frame: a PCI BAR or a platform device's resource. */
@@ -22,6 +25,15 @@ export interface InterruptSink {
   msi(vector: number): void;
 }
 
+/** How a device's messages come to the interrupt controller. */
+export interface MessageWiring {
+  readonly its: InterruptTranslationService;
+  /** What the interrupt controller knows the device by. */
+  readonly deviceId: number;
+  /** The device's way to memory, which its messages take, too. */
+  readonly dma: DmaPort;
+}
+
 /** The kernel's `struct device` with the hardware behind it. */
 export class KernelDevice implements InterruptPins {
   readonly description: DeviceDescription;
@@ -34,6 +46,9 @@ export class KernelDevice implements InterruptPins {
   driver: Driver | undefined;
   driverOverride: string | undefined;
   sink: InterruptSink | undefined;
+  readonly #messages: MessageWiring;
+  /** Where its messages go: MSI's address register. */
+  #doorbell = 0;
   #model: DeviceModel | undefined;
   #level = false;
 
@@ -44,6 +59,7 @@ export class KernelDevice implements InterruptPins {
       readonly streamId: number;
       readonly frames: readonly Frame[];
       readonly config: PciConfig | undefined;
+      readonly messages: MessageWiring;
     },
   ) {
     this.description = description;
@@ -51,6 +67,7 @@ export class KernelDevice implements InterruptPins {
     this.streamId = parts.streamId;
     this.frames = parts.frames;
     this.config = parts.config;
+    this.#messages = parts.messages;
   }
 
   get name(): string {
@@ -105,6 +122,25 @@ export class KernelDevice implements InterruptPins {
     }
   }
 
+  /**
+   * Sets up MSI (pci_alloc_irq_vectors): the interrupt controller knows the messages, the device where to send them. Behind
+   * an IOMMU that is an IOVA of the domain that the kernel believes it in. Refuses with ENOMEM where the domain cannot map
+   * the doorbell.
+   */
+  enableMsi(): void {
+    const { its, deviceId } = this.#messages;
+    const domain = this.group?.domain;
+    // iommu_dma_prepare_msi: without a cookie the address is as the interrupt controller has it.
+    this.#doorbell = domain?.msiCookie === undefined ? its.doorbell : reach(domain, domain.msiCookie, its.doorbell);
+    its.route(deviceId, (event) => this.sink?.msi(event));
+    if (this.config !== undefined) this.config.msiEnabled = true;
+  }
+
+  disableMsi(): void {
+    this.#messages.its.route(this.#messages.deviceId, undefined);
+    if (this.config !== undefined) this.config.msiEnabled = false;
+  }
+
   // InterruptPins, for the model
 
   get level(): boolean {
@@ -122,10 +158,21 @@ export class KernelDevice implements InterruptPins {
     return this.config?.msiEnabled ?? false;
   }
 
+  /** A message is a write to memory like any other. */
   msi(vector: number): void {
-    // A message is a write to memory like any other.
-    if (this.config?.busMaster === true) this.sink?.msi(vector);
+    const message = new Uint8Array(4);
+    new DataView(message.buffer).setUint32(0, vector, true);
+    if (this.msiEnabled) this.#messages.dma.write(BigInt(this.#doorbell), message);
   }
+}
+
+/** dma-iommu.c answers whatever went wrong with ENOMEM. */
+function reach(domain: IommuDomain, cookie: MsiCookie, doorbell: number): number {
+  let iova = 0;
+  const refusal = refusalOf(() => {
+    iova = cookie.reach(domain, doorbell);
+  });
+  return refusal === undefined ? iova : refuse("ENOMEM", "the doorbell cannot be mapped");
 }
 
 function widthOf(length: number): RegisterWidth {

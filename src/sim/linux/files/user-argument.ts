@@ -26,3 +26,15 @@ export function copyOut(argument: IoctlArgument, bytes: Uint8Array, offset = 0):
   if (offset + bytes.length > target.length) refuse("EFAULT");
   target.set(bytes, offset);
 }
+
+/** put_user of one 32-bit field of a struct that the caller may have passed in part. */
+export function putField<F extends Fields>(
+  struct: Struct<F>,
+  argument: IoctlArgument,
+  field: keyof F & string,
+  value: number,
+): void {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, value, true);
+  copyOut(argument, bytes, struct.offsetOf(field));
+}

@@ -1,15 +1,21 @@
 import type { ReservedDescription } from "../description.js";
+import type { MsiCookie } from "./msi-cookie.js";
+import type { TlbGather } from "./tlb-gather.js";
 
 /** What a device may do through a mapping. */
 export interface DmaProtection {
   readonly read: boolean;
   readonly write: boolean;
+  /** It maps registers: nothing is cached and nothing is executed (IOMMU_MMIO, IOMMU_NOEXEC). */
+  readonly device?: boolean;
 }
 
 /** What an IOMMU knows a device by. */
 export interface DmaMaster {
   /** Kernel name of the device. */
   readonly name: string;
+  /** Log lines begin with it while there is no driver. */
+  readonly bus: string;
   readonly streamId: number;
   /** The driver it is bound to, empty while there is none; log lines begin with it. */
   readonly driverName: string;
@@ -18,10 +24,13 @@ export interface DmaMaster {
 }
 
 /** One mapping that a domain holds. */
-export interface DomainMapping extends DmaProtection {
+export interface DomainMapping {
   readonly iova: number;
   readonly physicalAddress: number;
   readonly size: number;
+  /** What the page tables allow. Those of stage 1 cannot keep a device from reading. */
+  readonly read: boolean;
+  readonly write: boolean;
 }
 
 /**
@@ -37,26 +46,28 @@ export interface IommuDomain {
   readonly aperture: { readonly start: number; readonly end: number };
   /** Whether it makes non-coherent accesses coherent (`enforce_cache_coherency`). */
   readonly enforcesCoherency: boolean;
+  /** Where doorbells of interrupt controllers are mapped; undefined while nobody said where they may be. */
+  msiCookie: MsiCookie | undefined;
   /** Refused where something is mapped already or an address is out of range, with nothing changed. */
   map(iova: number, physicalAddress: number, size: number, protection: DmaProtection): void;
-  /** When it returns, nothing of the range translates any more. @returns bytes that were mapped */
+  /** When it returns, nothing of the range translates any more. @returns bytes that were mapped, up to the first hole */
   unmap(iova: number, size: number): number;
+  /** {@link unmap} whose end is {@link sync}: until then, the IOMMU may still translate what it remembers. */
+  unmapLazily(iova: number, size: number, gather: TlbGather): number;
+  /** Nothing of what was gathered translates any more. */
+  sync(gather: TlbGather): void;
   /** Where an address goes; undefined when it is not mapped. */
   physicalAddressOf(iova: number): number | undefined;
-  /** What is mapped, by IOVA; adjacent mappings that go on physically may be one. */
+  /** Bytes from an address on, `limit` at most, that are mapped and go on physically; 0 when it is not mapped. */
+  contiguousFrom(iova: number, limit: number): number;
+  /** What is mapped, by IOVA; what goes on physically and allows the same is one. */
   mappings(): readonly DomainMapping[];
   /** No device is attached any more. */
   free(): void;
 }
 
-/** What a device may be attached to: its kernel driver's domain, nothing, or a paging domain. */
-export type Attachable = "default" | "blocked" | IommuDomain;
-
-/** A DMA access that went through, as far as it is contiguous. */
-export interface Translation {
-  readonly physicalAddress: number;
-  readonly length: number;
-}
+/** What a device may be attached to: nothing, or a domain. */
+export type Attachable = "blocked" | IommuDomain;
 
 /** One IOMMU instance with its driver. */
 export interface Iommu {
@@ -68,10 +79,18 @@ export interface Iommu {
   readonly coherent: boolean;
   /** Two IOMMUs with the same value share the ops table of their domains, which is what type1 compares. */
   readonly operations: string;
+  /** Where the kernel maps doorbells of interrupt controllers; part of {@link reservedRegions}. */
+  readonly msiWindow: ReservedDescription;
+  /**
+   * Makes the device known (`probe_device`). False: the driver has no use for it, and it gets no group.
+   * @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` for a StreamID that the IOMMU does not have.
+   */
+  probe(master: DmaMaster): boolean;
+  /** Refuses with EBUSY or ENOSPC when the IOMMU can tell no more domains apart, and with ENOMEM. */
   allocateDomain(master: DmaMaster): IommuDomain;
   /** Routes a device's DMA. Refused with the device where it was. */
   attach(master: DmaMaster, target: Attachable): void;
-  /** Undefined when the access is aborted; the driver's report of it is in the kernel log by then. */
-  translate(master: DmaMaster, iova: bigint, length: number, write: boolean): Translation | undefined;
   reservedRegions(master: DmaMaster): readonly ReservedDescription[];
+  /** What IOMMU_GET_HW_INFO tells of it: IOMMU_HW_INFO_TYPE_* and that type's struct; absent where nobody can say. */
+  hardwareInfo?(): { readonly type: number; readonly data: Uint8Array };
 }

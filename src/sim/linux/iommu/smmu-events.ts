@@ -1,25 +1,27 @@
 import type { Clock } from "../../hw/clock.js";
+import { type DecodedEvent, decodeEvent, type EventName, eventClasses } from "../../hw/smmu/events.js";
 import { type KernelLog, RateLimit } from "../kernel-log.js";
 import type { Profile } from "../profile.js";
-import { type FaultName, faults } from "./extent-domain.js";
 
-/** An access that an SMMU aborted. */
-export interface SmmuEvent {
-  /** The SMMU's platform device. */
-  readonly smmu: string;
-  readonly fault: FaultName;
-  /** The device that the StreamID belongs to. */
-  readonly client: string;
-  readonly streamId: number;
-  readonly iova: bigint;
-  readonly write: boolean;
-  readonly stage: 1 | 2;
-}
-
-/** Event record fields (Arm IHI 0070, 7.3): CLASS "input address", RnW, S2. */
-const CLASS_INPUT = 2n << 40n;
-const READ = 1n << 35n;
-const STAGE_2 = 1n << 39n;
+/** Events that the driver has a name for (arm-smmu-v3.c, event_str). */
+const KNOWN: readonly EventName[] = [
+  "C_BAD_STREAMID",
+  "F_STE_FETCH",
+  "C_BAD_STE",
+  "F_STREAM_DISABLED",
+  "C_BAD_SUBSTREAMID",
+  "F_CD_FETCH",
+  "C_BAD_CD",
+  "F_TRANSLATION",
+  "F_ADDR_SIZE",
+  "F_ACCESS",
+  "F_PERMISSION",
+  "F_VMS_FETCH",
+];
+const FAULTS: readonly EventName[] = ["F_TRANSLATION", "F_ADDR_SIZE", "F_ACCESS", "F_PERMISSION"];
+const FETCHES: readonly EventName[] = ["F_STE_FETCH", "F_CD_FETCH", "F_VMS_FETCH"];
+/** By {@link DecodedEvent.class} (event_class_str). */
+const CLASSES = ["CD fetch", "Stage 1 translation table fetch", "Input address caused fault", "Reserved"];
 
 /** Prints event records as arm-smmu-v3.c does (arm_smmu_dump_raw_event, arm_smmu_dump_event). */
 export class SmmuEvents {
@@ -34,31 +36,48 @@ export class SmmuEvents {
     this.#limit = new RateLimit(clock);
   }
 
-  report(event: SmmuEvent): void {
+  /**
+   * @param smmu the SMMU's platform device
+   * @param record 32 bytes, from its event queue
+   * @param client finds the device that a StreamID belongs to
+   */
+  report(smmu: string, record: Uint8Array, client: (streamId: number) => string | undefined): void {
     if (!this.#limit.allow()) return;
-    const print = (line: string) => this.#log.device("arm-smmu-v3", event.smmu, line);
-    const { id, words } = encode(event);
-    print(`event 0x${id.toString(16).padStart(2, "0")} received:`);
-    for (const word of words) print(`\t0x${word.toString(16).padStart(16, "0")}`);
-    if (this.#profile.decodedEvents) for (const line of decoded(event)) print(line);
+    const event = decodeEvent(record);
+    const print = (line: string) => this.#log.device("arm-smmu-v3", smmu, line);
+    print(`event 0x${event.id.toString(16).padStart(2, "0")} received:`);
+    for (const word of event.words) print(`\t0x${word.toString(16).padStart(16, "0")}`);
+    if (!this.#profile.decodedEvents) return;
+    for (const line of inWords(event, client(event.streamId) ?? "(unassigned sid)")) print(line);
   }
 }
 
-function encode({ fault, streamId, iova, write, stage }: SmmuEvent): { id: number; words: readonly bigint[] } {
-  const id = faults[fault];
-  const flags = CLASS_INPUT | (write ? 0n : READ) | (stage === 2 ? STAGE_2 : 0n);
-  return { id, words: [(BigInt(streamId) << 32n) | BigInt(id), flags, iova, intermediate(stage, iova)] };
+function inWords(event: DecodedEvent, client: string): readonly string[] {
+  const { name, streamId, substreamId = 0 } = event;
+  const known = name !== undefined && KNOWN.includes(name) ? name : "UNKNOWN";
+  const start = `event: ${known} client: ${client} sid: ${hex(streamId)} ssid: ${hex(substreamId)}`;
+  if (name !== undefined && FAULTS.includes(name)) {
+    const addresses = `iova: ${hex(event.inputAddress)} ipa: ${hex(event.intermediateAddress)}`;
+    return [`${start} ${addresses}`, access(event)];
+  }
+  if (name !== undefined && FETCHES.includes(name)) return [`${start} fetch_addr: ${hex(event.fetchAddress)}`];
+  return [start];
 }
 
-/** In stage 2 the input is what stage 1 would have made: the record has its page, too. */
-function intermediate(stage: 1 | 2, iova: bigint): bigint {
-  return stage === 2 ? iova & 0xf_ffff_ffff_f000n : 0n;
-}
-
-function decoded({ fault, client, streamId, iova, write, stage }: SmmuEvent): readonly string[] {
-  const hex = (value: number | bigint) => `0x${value.toString(16)}`;
-  return [
-    `event: ${fault} client: ${client} sid: ${hex(streamId)} ssid: 0x0 iova: ${hex(iova)} ipa: ${hex(intermediate(stage, iova))}`,
-    `unpriv data ${write ? "write" : "read"} s${stage} "Input address caused fault" stag: 0x0`,
+function access(event: DecodedEvent): string {
+  const isTableAccess = event.name === "F_PERMISSION" && event.class === eventClasses.TT;
+  const table = isTableAccess ? (event.tableRead ? " ttd_read" : " ttd_write") : "";
+  const words = [
+    event.privileged ? "priv" : "unpriv",
+    event.instruction ? "inst" : "data",
+    event.read ? "read" : "write",
+    `s${event.stage}`,
+    `"${CLASSES[event.class]}"${table}${event.stalled ? " stall" : ""}`,
+    `stag: ${hex(event.stallTag)}`,
   ];
+  return words.join(" ");
+}
+
+function hex(value: number | bigint): string {
+  return `0x${value.toString(16)}`;
 }

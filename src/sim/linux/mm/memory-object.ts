@@ -1,5 +1,6 @@
 import type { PhysicalMemory } from "../../hw/physical-memory.js";
 import { IntervalMap } from "../../interval-map.js";
+import { refuse } from "../refusal.js";
 import type { HugePagePool } from "./huge-pages.js";
 
 /** Physically consecutive memory. */
@@ -81,7 +82,9 @@ export class MemoryObject {
   populateWith(from: number, storage: Uint8Array<ArrayBuffer>): void {
     const alignment = Math.max(this.pageSize, storage.length >= THP ? THP : 0);
     const phase = (this.#phase + from) % Math.max(alignment, 1);
-    const address = this.#physical.allocate(storage, alignment, this.#pool === undefined ? phase : 0);
+    const address =
+      this.#physical.allocate(storage, alignment, this.#pool === undefined ? phase : 0) ??
+      refuse("ENOMEM", "no room in the machine's memory");
     this.#pages.insert(from, from + storage.length, address);
   }
 

@@ -3,7 +3,7 @@ import type { PlatformDescription } from "../description.js";
 import type { KernelDevice } from "../drivers/device.js";
 import { refuse } from "../refusal.js";
 import type { Vfio } from "../vfio/vfio.js";
-import { devicePath, iommuPath } from "./paths.js";
+import { devicePath, iommuPath, VFIO_CLASS } from "./paths.js";
 import { attribute, directory, type Entries, line, link, type Node, relative, trigger } from "./tree.js";
 
 /** The directory of a device, with those of the devices behind it. */
@@ -35,9 +35,27 @@ function setOverride(device: KernelDevice, text: string): void {
   device.driverOverride = name === "" ? undefined : name;
 }
 
+/** Where sysfs has the VFIO side of a device that is on a VFIO driver. */
+export function vfioDevicePath(device: KernelDevice, vfio: Vfio): string | undefined {
+  const registered = vfio.deviceOf(device);
+  return registered && `${devicePath(device)}/vfio-dev/vfio${registered.id}`;
+}
+
+/** Of the numbers that Linux hands out to drivers without one of their own (fs/char_dev.c, CHRDEV_MAJOR_DYN_EXT_START). */
+const CDEV_MAJOR = 511;
+
 function vfioEntries(device: KernelDevice, vfio: Vfio): Node | undefined {
   const registered = vfio.deviceOf(device);
-  return registered && directory({ [`vfio${registered.id}`]: directory({}) });
+  const path = vfioDevicePath(device, vfio);
+  if (registered === undefined || path === undefined) return undefined;
+  const { id } = registered;
+  const entries = {
+    dev: vfio.cdevs.includes(registered) ? attribute(() => `${CDEV_MAJOR}:${id}`) : undefined,
+    // Links upwards go by way of the parent (fs/kernfs/symlink.c, kernfs_get_target_path).
+    device: link(`../../../${device.name}`),
+    subsystem: link(relative(path, VFIO_CLASS)),
+  };
+  return directory({ [`vfio${id}`]: directory(entries) });
 }
 
 function pciEntries(device: KernelDevice): Entries {

@@ -19,3 +19,6 @@ export function pciChain(description: DeviceDescription): readonly string[] {
 export function iommuPath({ device, name }: Iommu): string {
   return `/sys/devices/platform/${device}/iommu/${name}`;
 }
+
+/** What is on a VFIO driver. */
+export const VFIO_CLASS = "/sys/class/vfio-dev";

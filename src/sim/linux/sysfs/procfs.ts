@@ -20,7 +20,7 @@ function fdEntries(process: Process, node: (fdinfo: string, path: string) => Nod
 }
 
 /** The lines that are about locked memory, in the kernel's layout (fs/proc/task_mmu.c). */
-function status({ command, pid, lockedPages }: Process, pageSize: number): string {
-  const kilobytes = ((lockedPages * pageSize) / 1024).toString().padStart(8);
-  return `Name:\t${command}\nPid:\t${pid}\nVmLck:\t${kilobytes} kB\nVmPin:\t       0 kB\n`;
+function status({ command, pid, lockedPages, pinnedPages }: Process, pageSize: number): string {
+  const kilobytes = (pages: number) => `${((pages * pageSize) / 1024).toString().padStart(8)} kB`;
+  return `Name:\t${command}\nPid:\t${pid}\nVmLck:\t${kilobytes(lockedPages)}\nVmPin:\t${kilobytes(pinnedPages)}\n`;
 }

@@ -3,12 +3,13 @@ import type { KernelDevice } from "../drivers/device.js";
 import type { Driver } from "../drivers/driver.js";
 import type { Iommu } from "../iommu/iommu.js";
 import type { IommuGroup } from "../iommu/iommu-group.js";
+import type { IommufdParameters } from "../iommufd/context.js";
 import type { HugePagePool } from "../mm/huge-pages.js";
 import { refuse } from "../refusal.js";
 import type { Type1Parameters } from "../type1/state.js";
 import type { PlatformParameters, Vfio } from "../vfio/vfio.js";
-import { deviceNode, deviceTreeNodes } from "./device-nodes.js";
-import { devicePath, iommuPath, pciChain } from "./paths.js";
+import { deviceNode, deviceTreeNodes, vfioDevicePath } from "./device-nodes.js";
+import { devicePath, iommuPath, pciChain, VFIO_CLASS } from "./paths.js";
 import { attribute, directory, type Entries, line, link, type Node, relative, trigger } from "./tree.js";
 
 /** What sysfs shows. */
@@ -22,13 +23,15 @@ export interface SysfsContent {
   readonly showVfioDevices: boolean;
   readonly type1Parameters: Type1Parameters;
   readonly platformParameters: PlatformParameters;
+  /** Undefined where there is no such module. */
+  readonly iommufdParameters: IommufdParameters | undefined;
 }
 
 /** `/sys`. */
 export function sysfs(content: SysfsContent): Node {
   return directory({
     bus: directory(Object.fromEntries(content.buses.map((bus) => [bus.name, busNode(bus)]))),
-    class: directory({ iommu: directory(iommuLinks(content.iommus)) }),
+    class: directory({ iommu: directory(iommuLinks(content.iommus)), "vfio-dev": vfioClass(content) }),
     devices: directory(deviceTree(content)),
     firmware: directory({ devicetree: directory({ base: directory(deviceTreeNodes(content.devices)) }) }),
     kernel: directory({
@@ -69,6 +72,16 @@ function busNode(bus: Bus): Node {
 
 function iommuLinks(iommus: readonly Iommu[]): Entries {
   return entriesOf(iommus, (iommu) => [iommu.name, link(relative("/sys/class/iommu", iommuPath(iommu)))]);
+}
+
+/** `/sys/class/vfio-dev`: what is on a VFIO driver. */
+function vfioClass({ devices, vfio, showVfioDevices }: SysfsContent): Node | undefined {
+  if (!showVfioDevices) return undefined;
+  const entry = (device: KernelDevice): [string, Node][] => {
+    const path = vfioDevicePath(device, vfio);
+    return path === undefined ? [] : [[path.slice(path.lastIndexOf("/") + 1), link(relative(VFIO_CLASS, path))]];
+  };
+  return directory(() => Object.fromEntries(devices.flatMap(entry)));
 }
 
 /** `/sys/devices`: root buses with what is behind them, and the platform bus. */
@@ -136,18 +149,20 @@ function poolNode(pool: HugePagePool): readonly [string, Node] {
   return [`hugepages-${pool.pageSize / 1024}kB`, directory(entries)];
 }
 
-function moduleNode({ type1Parameters, platformParameters }: SysfsContent): Node {
+function moduleNode({ type1Parameters, platformParameters, iommufdParameters }: SysfsContent): Node {
   const parameters = (entries: Entries): Node => directory({ parameters: directory(entries) });
   const yesNo = (value: boolean) => (value ? "Y" : "N");
+  const unsafeInterrupts = (module: { allowUnsafeInterrupts: boolean }) =>
+    attribute(
+      () => yesNo(module.allowUnsafeInterrupts),
+      (text) => {
+        module.allowUnsafeInterrupts = boolean(text);
+      },
+    );
   return directory({
     vfio: parameters({ enable_unsafe_noiommu_mode: attribute(() => "N") }),
     vfio_iommu_type1: parameters({
-      allow_unsafe_interrupts: attribute(
-        () => yesNo(type1Parameters.allowUnsafeInterrupts),
-        (text) => {
-          type1Parameters.allowUnsafeInterrupts = boolean(text);
-        },
-      ),
+      allow_unsafe_interrupts: unsafeInterrupts(type1Parameters),
       dma_entry_limit: attribute(
         () => type1Parameters.dmaEntryLimit,
         (text) => {
@@ -155,6 +170,7 @@ function moduleNode({ type1Parameters, platformParameters }: SysfsContent): Node
         },
       ),
     }),
+    iommufd: iommufdParameters && parameters({ allow_unsafe_interrupts: unsafeInterrupts(iommufdParameters) }),
     vfio_platform: parameters({ reset_required: attribute(() => yesNo(platformParameters.resetRequired)) }),
   });
 }

@@ -1,5 +1,6 @@
 import type { IommuDomain } from "../iommu/iommu.js";
 import type { IommuGroup } from "../iommu/iommu-group.js";
+import { MsiCookie } from "../iommu/msi-cookie.js";
 import { refusalOf, refuse } from "../refusal.js";
 import type { IovaList, Range } from "./iova-list.js";
 import { dropDma } from "./pinning.js";
@@ -83,6 +84,8 @@ function isCandidate(domain: IommuDomain, own: IommuDomain): boolean {
 
 function addDomain(state: Type1State, group: IommuGroup, own: IommuDomain): void {
   replay(state, own);
+  const window = group.doorbellWindow;
+  if (window !== undefined) own.msiCookie = new MsiCookie(window, state.kernel.physical.pageSize);
   state.domains.unshift({ domain: own, groups: [group] });
   updatePageSizes(state);
 }

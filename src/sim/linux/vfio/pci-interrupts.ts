@@ -56,7 +56,7 @@ export class PciInterrupts implements InterruptSink {
     this.#intx = this.#newIntx();
     this.#vectors.length = 0;
     this.#request = undefined;
-    if (this.#device.config !== undefined) this.#device.config.msiEnabled = false;
+    this.#device.disableMsi();
   }
 
   #newIntx(): LevelInterrupt {
@@ -112,8 +112,8 @@ export class PciInterrupts implements InterruptSink {
 
   #enableMsi(start: number, fds: readonly number[]): void {
     const eventfds = fds.map((fd) => eventfdOf(this.#process, fd));
+    if (this.#mode !== "msi") this.#device.enableMsi();
     this.#mode = "msi";
-    if (this.#device.config !== undefined) this.#device.config.msiEnabled = true;
     for (const [at, eventfd] of eventfds.entries()) this.#vectors[start + at] = eventfd;
   }
 

@@ -26,6 +26,23 @@ export function accesses(at: number, length: number, widest: 4 | 8): readonly { 
   return parts;
 }
 
+/** Whether a frame may be mapped: pages of it hold nothing else. */
+export function isMappable({ physicalAddress, size }: Frame, pageSize: number): boolean {
+  return physicalAddress % pageSize === 0 && size % pageSize === 0;
+}
+
+/** Bytes of a frame. */
+export interface FramePart {
+  readonly frame: Frame;
+  readonly length: number;
+}
+
+/** The part of a transfer that is in a frame: what reaches beyond its end is cut off. */
+export function within(frame: Frame | undefined, at: number, length: number): FramePart {
+  if (frame === undefined || at >= frame.size) return refuse("EINVAL");
+  return { frame, length: Math.min(length, frame.size - at) };
+}
+
 /** mmap of a frame; what is refused is the same for both drivers. */
 export function mapFrame(
   device: KernelDevice,

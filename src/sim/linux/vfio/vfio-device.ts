@@ -1,7 +1,11 @@
+import { VFIO_DEVICE_BIND_IOMMUFD } from "../../../abi/vfio-cdev.js";
 import type { IoctlArgument } from "../../../syscalls/syscalls.js";
 import type { KernelDevice } from "../drivers/device.js";
 import { type FileMapping, OpenFile } from "../files/open-file.js";
 import type { Backing } from "../mm/address-space.js";
+import type { Profile } from "../profile.js";
+import { refuse } from "../refusal.js";
+import { readBind } from "./bind-request.js";
 import type { VfioGroup } from "./vfio-group.js";
 
 /** What vfio-pci and vfio-platform do with a device that a program has open (`struct vfio_device_ops`). */
@@ -17,6 +21,12 @@ export interface DeviceOperations {
   mmap(mapping: FileMapping, file: OpenFile): Backing;
 }
 
+/** What an open device rests on: its group's container, or an iommufd. */
+export interface Foundation {
+  use(): void;
+  unuse(): void;
+}
+
 /** A device on a VFIO driver. */
 export class VfioDevice {
   /** N of `vfioN`. */
@@ -26,7 +36,10 @@ export class VfioDevice {
   readonly operations: DeviceOperations;
   /** Where sysfs has the device. */
   readonly sysfsPath: string;
+  /** Open descriptors of its character device, bound or not. */
+  registered = 0;
   #files = 0;
+  #foundation: Foundation | undefined;
 
   constructor(id: number, device: KernelDevice, group: VfioGroup, operations: DeviceOperations, sysfsPath: string) {
     this.id = id;
@@ -40,25 +53,46 @@ export class VfioDevice {
     return this.#files > 0;
   }
 
-  /** The first descriptor keeps the group's file and its place in the container. */
+  /** Whether its driver has to stay. */
+  get isHeld(): boolean {
+    return this.isOpen || this.registered > 0;
+  }
+
+  /** Through its group, any number of times. The first descriptor keeps the group's file and its place in the container. */
   open(): void {
-    if (this.#files === 0) {
-      this.group.use();
-      try {
-        this.operations.open();
-      } catch (error) {
-        this.group.unuse();
-        throw error;
-      }
-    }
+    if (this.#files === 0) this.#firstOpen(this.group);
     this.#files += 1;
+  }
+
+  /** Through its character device, once at a time. */
+  openBound(foundation: Foundation): void {
+    if (this.isOpen) refuse("EINVAL");
+    this.#firstOpen(foundation);
+    this.#files = 1;
   }
 
   close(): void {
     this.#files -= 1;
     if (this.#files > 0) return;
     this.operations.close();
-    this.group.unuse();
+    this.#foundation?.unuse();
+    this.#foundation = undefined;
+  }
+
+  /** Lines of `/proc/PID/fdinfo/N`. */
+  fdinfo({ fdinfoNamesDevice }: Profile): string {
+    return fdinfoNamesDevice ? `vfio-device-syspath: ${this.sysfsPath}\n` : "";
+  }
+
+  #firstOpen(foundation: Foundation): void {
+    foundation.use();
+    try {
+      this.operations.open();
+    } catch (error) {
+      foundation.unuse();
+      throw error;
+    }
+    this.#foundation = foundation;
   }
 }
 
@@ -66,13 +100,15 @@ export class VfioDevice {
 export class DeviceFile extends OpenFile {
   readonly path = "anon_inode:[vfio-device]";
   readonly #device: VfioDevice;
-  readonly #named: boolean;
+  readonly #profile: Profile;
+  readonly #hasCdev: boolean;
 
-  /** @param named whether fdinfo says which device it is */
-  constructor(device: VfioDevice, named: boolean) {
+  /** @param hasCdev whether the kernel has character devices, too */
+  constructor(device: VfioDevice, profile: Profile, hasCdev: boolean) {
     super();
     this.#device = device;
-    this.#named = named;
+    this.#profile = profile;
+    this.#hasCdev = hasCdev;
   }
 
   protected release(): void {
@@ -80,6 +116,10 @@ export class DeviceFile extends OpenFile {
   }
 
   override ioctl(request: number, argument: IoctlArgument): number {
+    if (request === VFIO_DEVICE_BIND_IOMMUFD.request && this.#hasCdev) {
+      readBind(argument);
+      return refuse("EINVAL");
+    }
     return this.#device.operations.ioctl(request, argument);
   }
 
@@ -96,6 +136,6 @@ export class DeviceFile extends OpenFile {
   }
 
   override fdinfo(): string {
-    return this.#named ? `vfio-device-syspath: ${this.#device.sysfsPath}\n` : "";
+    return this.#device.fdinfo(this.#profile);
   }
 }

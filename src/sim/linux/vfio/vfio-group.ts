@@ -11,6 +11,7 @@ import type { IoctlArgument } from "../../../syscalls/syscalls.js";
 import { OpenFile } from "../files/open-file.js";
 import { copyOut, readStruct, userBytes } from "../files/user-argument.js";
 import type { IommuGroup } from "../iommu/iommu-group.js";
+import { IommufdFile } from "../iommufd/iommufd-file.js";
 import type { Process } from "../process.js";
 import type { Profile } from "../profile.js";
 import { refuse } from "../refusal.js";
@@ -21,6 +22,8 @@ import { DeviceFile, type VfioDevice } from "./vfio-device.js";
 export interface GroupKernel {
   readonly profile: Profile;
   readonly process: Process;
+  /** Whether devices have character devices, too. */
+  readonly hasCdev: boolean;
 }
 
 /** An IOMMU group that VFIO has devices of (drivers/vfio/group.c). */
@@ -34,6 +37,8 @@ export class VfioGroup {
   #users = 0;
   /** Its last device left VFIO. */
   #dead = false;
+  /** Devices that are bound, or just being bound, through their character devices. */
+  #bound = 0;
 
   constructor(iommuGroup: IommuGroup, kernel: GroupKernel) {
     this.iommuGroup = iommuGroup;
@@ -50,7 +55,7 @@ export class VfioGroup {
 
   /** open(2) of its node, which is exclusive until the file is released. */
   open(): GroupFile {
-    if (this.#file !== undefined) refuse("EBUSY");
+    if (this.#bound > 0 || this.#file !== undefined) refuse("EBUSY");
     this.#file = new GroupFile(this);
     return this.#file;
   }
@@ -65,6 +70,16 @@ export class VfioGroup {
   die(): void {
     this.#leaveContainer();
     this.#dead = true;
+  }
+
+  /** vfio_device_block_group: a device is being bound to an iommufd, so nobody may open the group. */
+  block(): void {
+    if (this.#file !== undefined) refuse("EBUSY");
+    this.#bound += 1;
+  }
+
+  unblock(): void {
+    this.#bound -= 1;
   }
 
   /** A device is opened. */
@@ -111,6 +126,7 @@ export class VfioGroup {
     const file = process.fds.get(fd);
     if (this.#container !== undefined) refuse("EINVAL");
     if (this.#dead) refuse("ENODEV");
+    if (file instanceof IommufdFile) refuse("ENOSYS", "an iommufd as a container is not simulated");
     if (!(file instanceof ContainerFile)) refuse(profile.notContainerIsEbadfd ? "EBADFD" : "EINVAL");
     file.container.attachGroup(this.iommuGroup);
     this.#container = file.container;
@@ -131,13 +147,13 @@ export class VfioGroup {
 
   #getDeviceFd(argument: IoctlArgument): number {
     const name = userString(argument);
-    const { profile, process } = this.#kernel;
+    const { profile, process, hasCdev } = this.#kernel;
     if (!profile.deviceNameFirst) this.#requireBackend();
     const device = this.devices.find((candidate) => matchesName(candidate, name)) ?? refuse("ENODEV");
     process.fds.free();
     this.#requireBackend();
     device.open();
-    return process.fds.install(new DeviceFile(device, profile.fdinfoNamesDevice));
+    return process.fds.install(new DeviceFile(device, profile, hasCdev));
   }
 
   #requireBackend(): void {

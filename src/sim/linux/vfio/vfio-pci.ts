@@ -1,8 +1,7 @@
-import { deviceInfo, VFIO_DEVICE_FLAGS, VFIO_DEVICE_GET_INFO, VFIO_DEVICE_RESET } from "../../../abi/vfio-device.js";
+import { VFIO_DEVICE_FLAGS, VFIO_DEVICE_GET_INFO, VFIO_DEVICE_RESET } from "../../../abi/vfio-device.js";
 import { VFIO_DEVICE_FEATURE } from "../../../abi/vfio-feature.js";
 import { VFIO_DEVICE_IOEVENTFD } from "../../../abi/vfio-ioeventfd.js";
 import {
-  irqInfo,
   VFIO_DEVICE_GET_IRQ_INFO,
   VFIO_DEVICE_SET_IRQS,
   VFIO_IRQ_INFO,
@@ -11,7 +10,6 @@ import {
 } from "../../../abi/vfio-irq.js";
 import { VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, VFIO_DEVICE_PCI_HOT_RESET } from "../../../abi/vfio-pci-reset.js";
 import {
-  regionInfo,
   VFIO_DEVICE_GET_REGION_INFO,
   VFIO_PCI_NUM_REGIONS,
   VFIO_PCI_REGION_INDEX,
@@ -21,13 +19,13 @@ import type { IoctlArgument } from "../../../syscalls/syscalls.js";
 import type { PciConfig } from "../../hw/pci-config.js";
 import type { Frame, KernelDevice } from "../drivers/device.js";
 import type { FileMapping, OpenFile } from "../files/open-file.js";
-import { copyOut, readStruct } from "../files/user-argument.js";
 import type { Backing } from "../mm/address-space.js";
 import type { Process } from "../process.js";
 import type { Profile } from "../profile.js";
 import { refuse } from "../refusal.js";
+import { type DeviceFacts, tellDevice, tellIrq, tellRegion } from "./device-info.js";
 import { PciInterrupts } from "./pci-interrupts.js";
-import { accesses, mapFrame, REGION_SHIFT, splitOffset } from "./region-file.js";
+import { accesses, type FramePart, isMappable, mapFrame, splitOffset, within } from "./region-file.js";
 import { readIrqRequest } from "./set-irqs.js";
 import type { DeviceOperations } from "./vfio-device.js";
 
@@ -74,11 +72,11 @@ export class VfioPci implements DeviceOperations {
   ioctl(request: number, argument: IoctlArgument): number {
     switch (request) {
       case VFIO_DEVICE_GET_INFO.request:
-        return this.#getInfo(argument);
+        return tellDevice(argument, this.#facts, "cap_offset");
       case VFIO_DEVICE_GET_REGION_INFO.request:
-        return this.#getRegionInfo(argument);
+        return tellRegion(argument, (index) => this.#describeRegion(index));
       case VFIO_DEVICE_GET_IRQ_INFO.request:
-        return this.#getIrqInfo(argument);
+        return tellIrq(argument, (index) => this.#describeIrq(index));
       case VFIO_DEVICE_SET_IRQS.request:
         this.#interrupts.set(readIrqRequest(argument, (index) => this.#interrupts.count(index)));
         return 0;
@@ -126,45 +124,32 @@ export class VfioPci implements DeviceOperations {
   mmap(mapping: FileMapping, file: OpenFile): Backing {
     const { index } = splitOffset(mapping.offset);
     const frame = this.#frame(index);
-    if (frame === undefined || !this.#isMappable(frame)) refuse("EINVAL");
+    if (frame === undefined || !isMappable(frame, this.#kernel.pageSize)) refuse("EINVAL");
     return mapFrame(this.#device, frame, mapping, { file, isEnabled: () => this.#config.memoryEnabled });
   }
 
-  #getInfo(argument: IoctlArgument): number {
-    const { argsz } = readStruct(deviceInfo, argument, deviceInfo.endOf("num_irqs"));
-    if (argsz < deviceInfo.endOf("num_irqs")) refuse("EINVAL");
-    const info = deviceInfo.encode({
-      argsz,
+  get #facts(): DeviceFacts {
+    return {
       flags: VFIO_DEVICE_FLAGS.PCI | (this.#canReset ? VFIO_DEVICE_FLAGS.RESET : 0),
       num_regions: VFIO_PCI_NUM_REGIONS,
       num_irqs: VFIO_PCI_NUM_IRQS,
-    });
-    copyOut(argument, info.subarray(0, argsz >= deviceInfo.endOf("cap_offset") ? deviceInfo.endOf("cap_offset") : 16));
-    return 0;
+    };
   }
 
-  #getRegionInfo(argument: IoctlArgument): number {
-    const { argsz, index } = readStruct(regionInfo, argument);
-    if (argsz < regionInfo.size || index >= VFIO_PCI_NUM_REGIONS || index === VGA) refuse("EINVAL");
-    const offset = BigInt(index) << REGION_SHIFT;
-    copyOut(argument, regionInfo.encode({ argsz, index, offset, ...this.#describeRegion(index) }));
-    return 0;
-  }
-
-  #describeRegion(index: number): { readonly size: number; readonly flags: number } {
+  #describeRegion(index: number): { readonly size: number; readonly flags: number } | undefined {
+    if (index >= VFIO_PCI_NUM_REGIONS || index === VGA) return undefined;
     if (index === CONFIG) return { size: this.#config.size, flags: READ | WRITE };
     const frame = this.#frame(index);
     if (frame === undefined) return { size: 0, flags: 0 };
-    return { size: frame.size, flags: READ | WRITE | (this.#isMappable(frame) ? MMAP : 0) };
+    return { size: frame.size, flags: READ | WRITE | (isMappable(frame, this.#kernel.pageSize) ? MMAP : 0) };
   }
 
-  #getIrqInfo(argument: IoctlArgument): number {
-    const { argsz, index } = readStruct(irqInfo, argument);
-    if (argsz < irqInfo.size || index >= VFIO_PCI_NUM_IRQS || index === VFIO_PCI_IRQ_INDEX.ERR) refuse("EINVAL");
+  #describeIrq(index: number): { readonly flags: number; readonly count: number } | undefined {
+    const count = this.#interrupts.count(index);
+    if (count === undefined || index === VFIO_PCI_IRQ_INDEX.ERR) return undefined;
     const { EVENTFD, MASKABLE, AUTOMASKED, NORESIZE } = VFIO_IRQ_INFO;
     const rest = index === VFIO_PCI_IRQ_INDEX.INTX ? MASKABLE | AUTOMASKED : NORESIZE;
-    copyOut(argument, irqInfo.encode({ argsz, flags: EVENTFD | rest, index, count: this.#interrupts.count(index) }));
-    return 0;
+    return { flags: EVENTFD | rest, count };
   }
 
   #reset(): number {
@@ -182,21 +167,15 @@ export class VfioPci implements DeviceOperations {
     return this.#device.frames.find((frame) => frame.index === index);
   }
 
-  #isMappable({ physicalAddress, size }: Frame): boolean {
-    const { pageSize } = this.#kernel;
-    return physicalAddress % pageSize === 0 && size % pageSize === 0;
-  }
-
   /** vfio_config_do_rw. */
   #checkConfig(at: number, length: number): void {
     if (at + length > this.#config.size) refuse("EFAULT");
   }
 
-  /** vfio_pci_bar_rw: what reaches beyond the end is cut off. */
-  #enabledFrame(index: number, at: number, length: number): { readonly frame: Frame; readonly length: number } {
-    const frame = this.#frame(index);
-    if (frame === undefined || at >= frame.size) refuse("EINVAL");
+  /** vfio_pci_bar_rw. */
+  #enabledFrame(index: number, at: number, length: number): FramePart {
+    const part = within(this.#frame(index), at, length);
     if (!this.#config.memoryEnabled) refuse("EIO");
-    return { frame, length: Math.min(length, frame.size - at) };
+    return part;
   }
 }

@@ -1,17 +1,17 @@
-import { deviceInfo, VFIO_DEVICE_FLAGS, VFIO_DEVICE_GET_INFO, VFIO_DEVICE_RESET } from "../../../abi/vfio-device.js";
-import { irqInfo, VFIO_DEVICE_GET_IRQ_INFO, VFIO_DEVICE_SET_IRQS, VFIO_IRQ_INFO } from "../../../abi/vfio-irq.js";
-import { regionInfo, VFIO_DEVICE_GET_REGION_INFO, VFIO_REGION_INFO_FLAG } from "../../../abi/vfio-region.js";
+import { VFIO_DEVICE_FLAGS, VFIO_DEVICE_GET_INFO, VFIO_DEVICE_RESET } from "../../../abi/vfio-device.js";
+import { VFIO_DEVICE_GET_IRQ_INFO, VFIO_DEVICE_SET_IRQS, VFIO_IRQ_INFO } from "../../../abi/vfio-irq.js";
+import { VFIO_DEVICE_GET_REGION_INFO, VFIO_REGION_INFO_FLAG } from "../../../abi/vfio-region.js";
 import type { IoctlArgument } from "../../../syscalls/syscalls.js";
 import type { PlatformDescription } from "../description.js";
-import type { Frame, KernelDevice } from "../drivers/device.js";
+import type { KernelDevice } from "../drivers/device.js";
 import type { FileMapping, OpenFile } from "../files/open-file.js";
-import { copyOut, readStruct } from "../files/user-argument.js";
 import type { KernelLog } from "../kernel-log.js";
 import type { Backing } from "../mm/address-space.js";
 import type { Process } from "../process.js";
 import { refuse } from "../refusal.js";
+import { type DeviceFacts, tellDevice, tellIrq, tellRegion } from "./device-info.js";
 import { PlatformInterrupts } from "./platform-interrupts.js";
-import { accesses, mapFrame, REGION_SHIFT, splitOffset } from "./region-file.js";
+import { accesses, isMappable, mapFrame, splitOffset, within } from "./region-file.js";
 import { readIrqRequest } from "./set-irqs.js";
 import type { DeviceOperations } from "./vfio-device.js";
 
@@ -52,11 +52,11 @@ export class VfioPlatform implements DeviceOperations {
   ioctl(request: number, argument: IoctlArgument): number {
     switch (request) {
       case VFIO_DEVICE_GET_INFO.request:
-        return this.#getInfo(argument);
+        return tellDevice(argument, this.#facts, "num_irqs");
       case VFIO_DEVICE_GET_REGION_INFO.request:
-        return this.#getRegionInfo(argument);
+        return tellRegion(argument, (index) => this.#describeRegion(index));
       case VFIO_DEVICE_GET_IRQ_INFO.request:
-        return this.#getIrqInfo(argument);
+        return tellIrq(argument, (index) => this.#describeIrq(index));
       case VFIO_DEVICE_SET_IRQS.request:
         return this.#setIrqs(argument);
       case VFIO_DEVICE_RESET.request:
@@ -68,7 +68,7 @@ export class VfioPlatform implements DeviceOperations {
 
   pread(into: Uint8Array, offset: bigint): number {
     const { index, at } = splitOffset(offset);
-    const { frame, length } = this.#frameAt(index, at, into.length);
+    const { frame, length } = within(this.#device.frames[index], at, into.length);
     for (const { at: from, width } of accesses(at, length, 4)) {
       this.#device.readRegisters(frame, from, into.subarray(from - at, from - at + width));
     }
@@ -77,7 +77,7 @@ export class VfioPlatform implements DeviceOperations {
 
   pwrite(from: Uint8Array, offset: bigint): number {
     const { index, at } = splitOffset(offset);
-    const { frame, length } = this.#frameAt(index, at, from.length);
+    const { frame, length } = within(this.#device.frames[index], at, from.length);
     if (frame.readOnly) refuse("EINVAL");
     for (const { at: to, width } of accesses(at, length, 4)) {
       this.#device.writeRegisters(frame, to, from.subarray(to - at, to - at + width));
@@ -87,42 +87,30 @@ export class VfioPlatform implements DeviceOperations {
 
   mmap(mapping: FileMapping, file: OpenFile): Backing {
     const frame = this.#device.frames[splitOffset(mapping.offset).index];
-    if (frame === undefined || !this.#isMappable(frame)) refuse("EINVAL");
+    if (frame === undefined || !isMappable(frame, this.#kernel.pageSize)) refuse("EINVAL");
     return mapFrame(this.#device, frame, mapping, { file, isEnabled: () => true });
   }
 
-  #getInfo(argument: IoctlArgument): number {
-    const least = deviceInfo.endOf("num_irqs");
-    const { argsz } = readStruct(deviceInfo, argument, least);
-    if (argsz < least) refuse("EINVAL");
-    const info = deviceInfo.encode({
-      argsz,
+  get #facts(): DeviceFacts {
+    return {
       flags: VFIO_DEVICE_FLAGS.PLATFORM | (this.#canReset ? VFIO_DEVICE_FLAGS.RESET : 0),
       num_regions: this.#device.frames.length,
       num_irqs: this.#interrupts.triggers.length,
-    });
-    copyOut(argument, info.subarray(0, least));
-    return 0;
+    };
   }
 
-  #getRegionInfo(argument: IoctlArgument): number {
-    const { argsz, index } = readStruct(regionInfo, argument);
+  #describeRegion(index: number): { readonly size: number; readonly flags: number } | undefined {
     const frame = this.#device.frames[index];
-    if (argsz < regionInfo.size || frame === undefined) refuse("EINVAL");
-    const flags = READ | (frame.readOnly ? 0 : WRITE) | (this.#isMappable(frame) ? MMAP : 0);
-    const offset = BigInt(index) << REGION_SHIFT;
-    copyOut(argument, regionInfo.encode({ argsz, index, offset, size: frame.size, flags }));
-    return 0;
+    if (frame === undefined) return undefined;
+    const mappable = isMappable(frame, this.#kernel.pageSize) ? MMAP : 0;
+    return { size: frame.size, flags: READ | (frame.readOnly ? 0 : WRITE) | mappable };
   }
 
-  #getIrqInfo(argument: IoctlArgument): number {
-    const { argsz, index } = readStruct(irqInfo, argument);
+  #describeIrq(index: number): { readonly flags: number; readonly count: number } | undefined {
     const trigger = this.#interrupts.triggers[index];
-    if (argsz < irqInfo.size || trigger === undefined) refuse("EINVAL");
+    if (trigger === undefined) return undefined;
     const { EVENTFD, MASKABLE, AUTOMASKED } = VFIO_IRQ_INFO;
-    const flags = EVENTFD | (trigger === "level" ? MASKABLE | AUTOMASKED : 0);
-    copyOut(argument, irqInfo.encode({ argsz, flags, index, count: 1 }));
-    return 0;
+    return { flags: EVENTFD | (trigger === "level" ? MASKABLE | AUTOMASKED : 0), count: 1 };
   }
 
   /** Unlike vfio-pci, it lets the shared checks compare start and count with the number of indexes. */
@@ -136,17 +124,5 @@ export class VfioPlatform implements DeviceOperations {
     if (this.#canReset) this.#device.reset();
     else this.#kernel.log.device("vfio-platform", this.#device.name, "no reset function found!");
     return this.#canReset;
-  }
-
-  #isMappable({ physicalAddress, size }: Frame): boolean {
-    const { pageSize } = this.#kernel;
-    return physicalAddress % pageSize === 0 && size % pageSize === 0;
-  }
-
-  /** vfio_platform_read, vfio_platform_write. */
-  #frameAt(index: number, at: number, length: number): { readonly frame: Frame; readonly length: number } {
-    const frame = this.#device.frames[index];
-    if (frame === undefined || at >= frame.size) refuse("EINVAL");
-    return { frame, length: Math.min(length, frame.size - at) };
   }
 }

@@ -4,6 +4,7 @@ import type { Driver } from "../drivers/driver.js";
 import type { IommuGroup } from "../iommu/iommu-group.js";
 import { refuse } from "../refusal.js";
 import type { Type1Kernel } from "../type1/state.js";
+import { CdevFile } from "./vfio-cdev.js";
 import { ContainerFile, VfioContainer } from "./vfio-container.js";
 import { type DeviceOperations, VfioDevice } from "./vfio-device.js";
 import { VfioGroup } from "./vfio-group.js";
@@ -15,18 +16,25 @@ export interface PlatformParameters {
   resetRequired: boolean;
 }
 
+/** How VFIO is set up. */
+export interface VfioOptions {
+  readonly platform: PlatformParameters;
+  /** Whether it is built with character devices, `/dev/vfio/devices`. */
+  readonly cdev: boolean;
+  /** Where sysfs has a device. */
+  readonly sysfsPath: (device: KernelDevice) => string;
+}
+
 /** VFIO as a whole: which groups and containers there are (drivers/vfio/vfio_main.c), and its two drivers. */
 export class Vfio {
   readonly #kernel: Type1Kernel;
-  readonly #platform: PlatformParameters;
-  readonly #sysfsPath: (device: KernelDevice) => string;
+  readonly #options: VfioOptions;
   readonly #groups = new Map<number, VfioGroup>();
   readonly #containers = new Set<VfioContainer>();
 
-  constructor(kernel: Type1Kernel, platform: PlatformParameters, sysfsPath: (device: KernelDevice) => string) {
+  constructor(kernel: Type1Kernel, options: VfioOptions) {
     this.#kernel = kernel;
-    this.#platform = platform;
-    this.#sysfsPath = sysfsPath;
+    this.#options = options;
   }
 
   /** Groups with at least one device on a VFIO driver: those that have a node. */
@@ -37,6 +45,11 @@ export class Vfio {
   /** Containers that are open or have a group, in the order they were made. */
   get containers(): readonly VfioContainer[] {
     return [...this.#containers].filter(({ isAlive }) => isAlive);
+  }
+
+  /** Devices that have a character device, by number; none where VFIO is built without. */
+  get cdevs(): readonly VfioDevice[] {
+    return this.#options.cdev ? this.#devices().sort((a, b) => a.id - b.id) : [];
   }
 
   group(id: number): VfioGroup | undefined {
@@ -53,6 +66,11 @@ export class Vfio {
     const container = new VfioContainer(this.#kernel);
     this.#containers.add(container);
     return new ContainerFile(container);
+  }
+
+  /** open(2) of `/dev/vfio/devices/vfioN`. */
+  openCdev(device: VfioDevice): CdevFile {
+    return new CdevFile(device, this.#kernel);
   }
 
   /** vfio-pci and vfio-platform. They take no device unasked: `driver_override` names them. */
@@ -81,7 +99,7 @@ export class Vfio {
     const description = device.description as PlatformDescription;
     if (description.compatible === undefined) refuse("EINVAL");
     const { process, log, physical } = this.#kernel;
-    if (this.#platform.resetRequired && description.resetHandler !== true) {
+    if (this.#options.platform.resetRequired && description.resetHandler !== true) {
       log.device("vfio-platform", device.name, `VFIO: No reset function found for device ${device.name}`);
       refuse("ENOENT");
     }
@@ -92,11 +110,12 @@ export class Vfio {
   #register(device: KernelDevice, operations: DeviceOperations): void {
     if (device.group === undefined || device.iommu?.coherent !== true) refuse("EINVAL");
     const group = this.#groupFor(device.group);
-    group.devices.push(new VfioDevice(this.#freeId(), device, group, operations, this.#sysfsPath(device)));
+    group.devices.push(new VfioDevice(this.#freeId(), device, group, operations, this.#options.sysfsPath(device)));
   }
 
   #groupFor(iommuGroup: IommuGroup): VfioGroup {
-    const group = this.#groups.get(iommuGroup.id) ?? new VfioGroup(iommuGroup, this.#kernel);
+    const group =
+      this.#groups.get(iommuGroup.id) ?? new VfioGroup(iommuGroup, { ...this.#kernel, hasCdev: this.#options.cdev });
     this.#groups.set(iommuGroup.id, group);
     return group;
   }
@@ -105,7 +124,7 @@ export class Vfio {
   #unregister(device: KernelDevice): void {
     const registered = this.deviceOf(device);
     if (registered === undefined) return;
-    if (registered.isOpen) {
+    if (registered.isHeld) {
       throw new Error(
         `deadlock: unbinding ${device.name} waits until its descriptors are closed, by the process that waits`,
       );
@@ -117,7 +136,7 @@ export class Vfio {
     this.#groups.delete(group.iommuGroup.id);
   }
 
-  #devices(): readonly VfioDevice[] {
+  #devices(): VfioDevice[] {
     return [...this.#groups.values()].flatMap(({ devices }) => devices);
   }
 

@@ -1,0 +1,75 @@
+import { iommuMap, msiMap } from "../../devicetree/id-map.js";
+import { type DeviceFactory, type DeviceKind, inert, type PciIdentity } from "../hw/device-model.js";
+import { simulatedDevice } from "../hw/simulated-device.js";
+import type { PciDescription } from "../linux/description.js";
+import type { ChipDevice } from "./chip.js";
+import type { DeviceModels } from "./device-models.js";
+import { hasIsolatedMessages, isIsolatedMessage } from "./interrupts.js";
+import { type PciFunction, pciFunctions } from "./pci-functions.js";
+import type { PciHost } from "./pci-hosts.js";
+import { pciIdentity } from "./pci-identity.js";
+import { linkOf } from "./rates.js";
+import { reservedRegions } from "./reserved-regions.js";
+import type { Stream, Streams } from "./streams.js";
+
+/** BARs have 32 bits. */
+const LAST_BAR_ADDRESS = 2 ** 32;
+
+/** What the functions behind a host have in common. */
+interface Routes {
+  /** Where the host's window for BARs begins. */
+  readonly barsFrom: number | undefined;
+  streamOf(requesterId: number): Stream | undefined;
+  isIsolated(requesterId: number): boolean;
+}
+
+/** The PCI functions behind a host, bridges among them. */
+export function pciDevices(host: PciHost, streams: Streams, models: DeviceModels): readonly ChipDevice[] {
+  const routes = routesOf(host, streams);
+  return pciFunctions(host).map((fn) => ({ node: fn.node, description: pciDevice(fn, routes, models) }));
+}
+
+function routesOf({ node: host, windows }: PciHost, streams: Streams): Routes {
+  const property = host.property("iommu-map");
+  const iommus = iommuMap(host);
+  const messages = msiMap(host);
+  return {
+    barsFrom: windows.find(({ start }) => start < LAST_BAR_ADDRESS)?.start,
+    streamOf: (id) => (property && iommus ? streams.ofFunction(property, iommus, id) : undefined),
+    isIsolated: (id) => (messages === undefined ? hasIsolatedMessages(host) : isIsolatedMessage(messages.lookUp(id))),
+  };
+}
+
+function pciDevice(
+  { node, name, requesterId, isBridge, behind }: PciFunction,
+  routes: Routes,
+  models: DeviceModels,
+): PciDescription {
+  if (node.has("iommus")) {
+    node
+      .required("iommus")
+      .fail("means nothing for a PCI function", "map its requester ID: iommu-map of the PCIe host");
+  }
+  const known = models.modelOf(node);
+  const identity = pciIdentity(node, isBridge, typeof known === "function" ? undefined : known?.pci);
+  const stream = routes.streamOf(requesterId);
+  const link = linkOf(node);
+  return {
+    bus: "pci",
+    name,
+    behind,
+    msiIsolated: routes.isIsolated(requesterId),
+    reserved: reservedRegions(node),
+    model: modelWith(identity, known),
+    ...(stream && { iommu: stream.smmu.description.name, streamId: stream.streamId }),
+    ...(link && { link }),
+    ...(routes.barsFrom !== undefined && { barsFrom: routes.barsFrom }),
+  };
+}
+
+function modelWith(pci: PciIdentity, known: DeviceFactory | DeviceKind | undefined): DeviceKind {
+  if (known === undefined) return inert(pci);
+  return typeof known === "function"
+    ? simulatedDevice(known, { pci })
+    : { pci, create: (wiring) => known.create(wiring) };
+}
