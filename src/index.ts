@@ -1,10 +1,41 @@
 export type { Ioctl, IoctlArgumentKind } from "./abi/ioctl.js";
+export {
+  DualPathEngine,
+  type DualPathEngineOptions,
+  type DualPathFault,
+  type DualPathInterfaces,
+  type EngineCounters as DualPathCounters,
+  type JobOptions as DualPathJobOptions,
+  type JobReport as DualPathJobReport,
+  type Via as DualPathVia,
+} from "./drivers/dual-path-engine.js";
 export { type ErrorCode, errorCodes, IospanError, type IospanErrorFacts } from "./errors.js";
+export { BoundDevice } from "./iommufd/bound-device.js";
+export type { CdevIdentity } from "./iommufd/cdev-refusals.js";
+export { HwPageTable } from "./iommufd/hw-page-table.js";
+export { Ioas } from "./iommufd/ioas.js";
+export { Iommufd } from "./iommufd/iommufd.js";
+export type { IovaRules } from "./iommufd/iova-ranges-call.js";
 export { hex, type Iova, type IovaRange, iova } from "./iova.js";
 export { findDevice, listDevices } from "./machine/devices.js";
 export { type BindOptions, bindToVfio, type DriverBinding } from "./machine/driver-binding.js";
 export { linux } from "./machine/linux.js";
 export type { BusType, Iommu, Machine, MachineDevice, PciIds } from "./machine/machine.js";
+export {
+  type DeviceFactory,
+  type DeviceHost,
+  type DeviceKind,
+  type DeviceTimer,
+  type DmaPort,
+  type PciIdentity,
+  type RegisterWidth,
+  registerWidths,
+  type SimulatedDevice,
+} from "./sim/hw/device-model.js";
+export { type SimulatedDeviceOptions, simulatedDevice } from "./sim/hw/simulated-device.js";
+export { simulate } from "./sim/simulate.js";
+export type { SimulatedBugs, SimulateOptions } from "./sim/simulate-options.js";
+export type { SimulatedInterface, SimulatedMachine, SimulatedSmmu } from "./sim/simulated-machine.js";
 export type { AuditDifference, AuditProblem, AuditReport } from "./space/audit.js";
 export { DmaMemory, type DmaMemoryOptions, type HugePages } from "./space/dma-memory.js";
 export { type AllocateBufferOptions, IoAddressSpace, type OpenOptions } from "./space/io-address-space.js";
@@ -12,7 +43,7 @@ export type { ExplainedIovaRanges, ExplainedPageSizes, RemovedIovaRange } from "
 export type { MapOptions } from "./space/map-request.js";
 export { DmaBuffer, Mapping } from "./space/mapping.js";
 export type { StrategyTrial } from "./space/strategies/auto.js";
-export { type StrategyName, strategyNames } from "./space/strategies/strategy.js";
+export { iommufdStrategyNames, type StrategyName, strategyNames } from "./space/strategies/strategy.js";
 export { type Fault, type FaultySyscalls, faulty } from "./syscalls/faulty.js";
 export type { Call } from "./syscalls/intercepted.js";
 export {
@@ -24,9 +55,9 @@ export {
   SyscallError,
   type Syscalls,
 } from "./syscalls/syscalls.js";
-export { traced } from "./syscalls/traced.js";
+export { sysfsTraces, type TraceOptions, traced } from "./syscalls/traced.js";
 export { type Access, Container, type ContainerInfo, type DmaMapping } from "./vfio/container.js";
-export { Device, type DeviceIdentity } from "./vfio/device.js";
+export { Device, type DeviceIdentity, type DeviceSource } from "./vfio/device.js";
 export { Group, type GroupIdentity } from "./vfio/group.js";
 export { Interrupt, type InterruptEvent, type InterruptOptions } from "./vfio/interrupt.js";
 export type { InterruptInfo, InterruptKind } from "./vfio/interrupts.js";

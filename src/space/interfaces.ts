@@ -1,5 +1,5 @@
 import { IospanError } from "../errors.js";
-import type { MachineDevice } from "../machine/machine.js";
+import type { DeviceState } from "../machine/machine.js";
 import type { Access } from "../vfio/container.js";
 import type { Device } from "../vfio/device.js";
 import type { AuditSubject } from "./audit.js";
@@ -52,7 +52,7 @@ export class Interfaces {
    * master the bus.
    * `adopt` is told the new limits last, when nothing can fail any more; should it throw, everything is undone.
    */
-  async attach(device: MachineDevice, records: readonly MappingRecord[], adopt: (limits: SpaceLimits) => void) {
+  async attach(device: DeviceState, records: readonly MappingRecord[], adopt: (limits: SpaceLimits) => void) {
     const rollback = new Rollback();
     try {
       await this.#attach(device, records, adopt, rollback);
@@ -63,7 +63,7 @@ export class Interfaces {
   }
 
   async #attach(
-    machineDevice: MachineDevice,
+    machineDevice: DeviceState,
     records: readonly MappingRecord[],
     adopt: (limits: SpaceLimits) => void,
     rollback: Rollback,

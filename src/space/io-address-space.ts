@@ -1,8 +1,8 @@
-import { IospanError, type IospanErrorFacts } from "../errors.js";
+import { type ErrorCode, IospanError, type IospanErrorFacts } from "../errors.js";
 import { kernelName } from "../machine/device-name.js";
-import { findDevice } from "../machine/devices.js";
 import { requireIommu } from "../machine/iommus.js";
-import type { Machine, MachineDevice } from "../machine/machine.js";
+import type { DeviceState, Machine } from "../machine/machine.js";
+import { Snapshot } from "../machine/snapshot.js";
 import { requireVfioDriver } from "../machine/vfio-drivers.js";
 import { SyscallError } from "../syscalls/syscalls.js";
 import type { Device } from "../vfio/device.js";
@@ -24,6 +24,12 @@ import type { Strategy, StrategyName } from "./strategies/strategy.js";
 export interface OpenOptions {
   /** `auto`, the default, takes the first that works and says why in {@link IoAddressSpace.plan}. */
   readonly strategy?: StrategyName | "auto" | undefined;
+  /**
+   * The caller's own proof that every device reaches memory, such as a small transfer by each: it is given the space when all
+   * devices are attached, before {@link IoAddressSpace.open} resolves. Where it throws, the space is closed; `auto` goes on to
+   * the next strategy. Kernels have been seen that attach a device without effect, which nothing but DMA tells.
+   */
+  readonly verify?: ((space: IoAddressSpace) => Promise<void> | void) | undefined;
 }
 
 /** How {@link IoAddressSpace.allocate} makes a buffer. */
@@ -65,6 +71,7 @@ export class IoAddressSpace implements AsyncDisposable {
    * Opens devices into one address space. They must be bound to a VFIO driver.
    * @param devices the kernel's names, one or more: `0000:02:00.0`, `9030000.dma-port`.
    * @throws IospanError saying which device, IOMMU and call refused, and what to do; nothing is left open.
+   * `ERR_IOSPAN_VERIFY_FAILED` where `options.verify` threw, with that as the cause.
    */
   static async open(machine: Machine, devices: readonly string[], options: OpenOptions = {}): Promise<IoAddressSpace> {
     if (!Array.isArray(devices) || devices.length === 0) {
@@ -73,9 +80,10 @@ export class IoAddressSpace implements AsyncDisposable {
       });
     }
     const passedOver: StrategyTrial[] = [];
+    const snapshot = new Snapshot(machine);
     for (const { name, make, reason, last } of candidates(machine, options.strategy ?? "auto")) {
       const space = new IoAddressSpace(machine, make(), [...passedOver, { strategy: name, chosen: true, reason }]);
-      const refused = await space.#attachAll(devices);
+      const refused = (await space.#attachAll(devices, snapshot)) ?? (await space.#verify(devices, options.verify));
       if (refused === undefined) return space;
       if (last || !isStrategys(refused)) throw refused;
       passedOver.push({ strategy: name, chosen: false, reason: refused.message });
@@ -184,7 +192,7 @@ export class IoAddressSpace implements AsyncDisposable {
   attach(device: string): Promise<void> {
     return this.#gate.alone(async () => {
       this.#checkUsable();
-      await this.#attach(device);
+      await this.#attach(device, new Snapshot(this.#machine));
     });
   }
 
@@ -260,33 +268,48 @@ export class IoAddressSpace implements AsyncDisposable {
   }
 
   /** @returns why they cannot all be attached; the space is closed then. */
-  async #attachAll(devices: readonly string[]): Promise<unknown> {
+  async #attachAll(devices: readonly string[], snapshot: Snapshot): Promise<unknown> {
     try {
-      for (const device of devices) await this.#attach(device);
+      for (const device of devices) await this.#attach(device, snapshot);
       return undefined;
     } catch (error) {
-      try {
-        await this.close();
-      } catch (closing) {
-        return inconsistent(`opening ${devices.join(", ")}`, error, [closing]);
-      }
-      return error;
+      return this.#closeFor(devices, error);
     }
   }
 
-  async #attach(name: string): Promise<void> {
+  /** @returns why the caller does not believe it; the space is closed then. */
+  async #verify(devices: readonly string[], verify: OpenOptions["verify"]): Promise<unknown> {
+    try {
+      await verify?.(this);
+      return undefined;
+    } catch (error) {
+      return this.#closeFor(devices, notVerified(this.strategy, error));
+    }
+  }
+
+  /** Opening ends with this error. @returns it, with what else went wrong. */
+  async #closeFor(devices: readonly string[], error: unknown): Promise<unknown> {
+    try {
+      await this.close();
+    } catch (closing) {
+      return inconsistent(`opening ${devices.join(", ")}`, error, [closing]);
+    }
+    return error;
+  }
+
+  async #attach(name: string, snapshot: Snapshot): Promise<void> {
     let about: { device: string; iommu?: string | undefined } = { device: name };
     try {
-      const device = findDevice(this.#machine, name);
+      const device = snapshot.device(name);
       about = { device: device.name, iommu: device.iommu?.name };
-      this.#checkAttachable(device);
+      this.#checkAttachable(device, snapshot);
       await this.#interfaces.attach(device, this.#mappings.records, (limits) => this.#mappings.adopt(limits));
     } catch (error) {
       throw this.#mappings.noteBroken(withFacts(unexplained(error, `attaching ${about.device}`, about), about));
     }
   }
 
-  #checkAttachable(device: MachineDevice): void {
+  #checkAttachable(device: DeviceState, snapshot: Snapshot): void {
     if (this.interfaces.includes(device.name)) {
       throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `${device.name} is in the space already`, {
         device: device.name,
@@ -295,7 +318,7 @@ export class IoAddressSpace implements AsyncDisposable {
     }
     // A device that no driver has probed yet may have no group yet, so that says nothing of its IOMMU.
     if (device.driver !== undefined) requireIommu(device);
-    requireVfioDriver(this.#machine, device);
+    requireVfioDriver(snapshot, device);
     requireIommu(device);
   }
 
@@ -319,9 +342,25 @@ export class IoAddressSpace implements AsyncDisposable {
   }
 }
 
+const STRATEGYS: readonly string[] = [
+  "ERR_IOSPAN_ATTACH_REFUSED",
+  "ERR_IOSPAN_VERIFY_FAILED",
+  "ERR_IOSPAN_NO_IOMMUFD",
+] satisfies readonly ErrorCode[];
+
 /** Whether another strategy may fare better. */
 function isStrategys(error: unknown): error is IospanError {
-  return error instanceof IospanError && error.code === "ERR_IOSPAN_ATTACH_REFUSED";
+  return error instanceof IospanError && STRATEGYS.includes(error.code);
+}
+
+function notVerified(strategy: StrategyName, cause: unknown): IospanError {
+  const { device, iommu } = cause instanceof IospanError ? cause : {};
+  const text = cause instanceof Error ? cause.message : String(cause);
+  return new IospanError(
+    "ERR_IOSPAN_VERIFY_FAILED",
+    `with the strategy "${strategy}" every device was attached, but options.verify failed: ${text}`,
+    { device, iommu, cause, hint: 'the cause says more; { strategy: "mirrored" } relies on the kernel least' },
+  );
 }
 
 function notDmaMemory(): IospanError {

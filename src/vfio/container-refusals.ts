@@ -80,19 +80,45 @@ function limitText(syscalls: Syscalls): string {
   }
 }
 
-/** What ENOMEM means: nearly always the limit on locked memory, which counts once per container. */
-function memlock(mapping: DmaMapping, syscalls: Syscalls): Meaning {
+/** What ENOMEM means: nearly always the limit on locked memory. `counted` says once for what memory counts. */
+function memlock(mapping: DmaMapping, syscalls: Syscalls, counted: string): Meaning {
   return {
     code: "ERR_IOSPAN_MEMLOCK",
     message: `${pagesText(mapping.size)} more cannot be locked in memory; the limit for the process is ${limitText(syscalls)}`,
     hint:
       "raise the limit: ulimit -l unlimited in the shell, LimitMEMLOCK=infinity in a systemd unit, or " +
-      "'* - memlock unlimited' in /etc/security/limits.conf; memory counts once for every container it is mapped in",
+      `'* - memlock unlimited' in /etc/security/limits.conf; memory counts ${counted}`,
   };
 }
 
 /** Why VFIO_IOMMU_MAP_DMA was refused (vfio_iommu_type1.c, vfio_dma_do_map). */
 export function mapRefused(error: unknown, mapping: DmaMapping, about: About, syscalls: Syscalls): unknown {
+  const noEntry: Meaning = {
+    code: "ERR_IOSPAN_DMA_ENTRY_LIMIT",
+    message: `the container of ${about.iommu} has no entry left for another mapping`,
+    hint:
+      "use fewer, larger mappings, or raise the limit before opening: " +
+      "echo 262144 > /sys/module/vfio_iommu_type1/parameters/dma_entry_limit",
+  };
+  const counted = "once for every container it is mapped in";
+  return mappingRefused(error, { mapping, about, syscalls, counted }, { [errno.ENOSPC]: noEntry });
+}
+
+/** A mapping that was refused, and what to say of it. */
+export interface RefusedMapping {
+  readonly mapping: DmaMapping;
+  readonly about: About;
+  readonly syscalls: Syscalls;
+  /** Once for what memory counts against RLIMIT_MEMLOCK. */
+  readonly counted: string;
+}
+
+/** Why memory could not be mapped, by whichever call. `others` are what only that call answers. */
+export function mappingRefused(
+  error: unknown,
+  { mapping, about, syscalls, counted }: RefusedMapping,
+  others: Readonly<Record<number, Meaning>> = {},
+): unknown {
   const where = `${hex(mapping.size)} bytes at IOVA ${hex(mapping.iova)} behind ${about.iommu}`;
   const range: Meaning = {
     code: "ERR_IOSPAN_MAP_RANGE",
@@ -113,15 +139,9 @@ export function mapRefused(error: unknown, mapping: DmaMapping, about: About, sy
         message: `${where} overlap a mapping`,
         hint: "unmap it first, or leave out `iova` to have a free one chosen",
       },
-      [errno.ENOSPC]: {
-        code: "ERR_IOSPAN_DMA_ENTRY_LIMIT",
-        message: `the container of ${about.iommu} has no entry left for another mapping`,
-        hint:
-          "use fewer, larger mappings, or raise the limit before opening: " +
-          "echo 262144 > /sys/module/vfio_iommu_type1/parameters/dma_entry_limit",
-      },
+      ...others,
       // memlockLimit() is a system call of its own: only asked where it matters.
-      ...(isMemoryShortage(error) ? { [errno.ENOMEM]: memlock(mapping, syscalls) } : {}),
+      ...(isMemoryShortage(error) ? { [errno.ENOMEM]: memlock(mapping, syscalls, counted) } : {}),
       [errno.EFAULT]: {
         code: "ERR_IOSPAN_MAP_MEMORY",
         message: `the memory at ${hex(mapping.address)} cannot be pinned with access "${mapping.access}"`,

@@ -24,11 +24,12 @@ import {
 } from "../abi/vfio-container-info.js";
 import { IospanError } from "../errors.js";
 import { hex, type Iova, type IovaRange, iova as toIova } from "../iova.js";
-import { MappedMemory } from "../syscalls/mapped-memory.js";
-import { MAP_ANONYMOUS, MAP_PRIVATE, O_RDWR, PROT_NONE } from "../syscalls/mmap-flags.js";
+import type { MappedMemory } from "../syscalls/mapped-memory.js";
+import { O_RDWR } from "../syscalls/mmap-flags.js";
 import { type Fd, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
 import { mapRefused, openRefused, probeRefused, setIommuRefused, unmapRefused } from "./container-refusals.js";
 import type { Group } from "./group.js";
+import { inaccessiblePage } from "./inaccessible-page.js";
 import { type About, malformed, unexplained } from "./refusal.js";
 
 /** Every {@link Access}. */
@@ -46,7 +47,7 @@ export interface ContainerInfo {
   readonly pageSizes: bigint;
   /** Where mappings may lie. */
   readonly ranges: readonly IovaRange[];
-  /** How many more mappings it takes; undefined before Linux 5.10. */
+  /** How many more mappings it takes; undefined where the kernel does not count them: before Linux 5.10, and in an iommufd. */
   readonly available: number | undefined;
 }
 
@@ -330,12 +331,6 @@ function unmappedSize(bytes: Uint8Array, asked: number, about: () => About): num
     throw malformed(`the kernel says it unmapped ${size} of ${asked} bytes`, about());
   }
   return Number(size);
-}
-
-/** Aligned to more than any IOMMU's smallest page, lest the kernel refuses to look any further for that. */
-function inaccessiblePage(syscalls: Syscalls): MappedMemory {
-  const request = { length: syscalls.pageSize, prot: PROT_NONE, flags: MAP_PRIVATE | MAP_ANONYMOUS };
-  return MappedMemory.mapAligned(syscalls, request, 2 ** 21);
 }
 
 /** What a probing MAP_DMA was refused with says whether the range was free. */

@@ -5,7 +5,6 @@ import { VFIO_PCI_REGION_INDEX } from "../abi/vfio-region.js";
 import { IospanError, malformedAnswer } from "../errors.js";
 import type { BusType } from "../machine/machine.js";
 import { type Fd, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
-import type { Group } from "./group.js";
 import type { Interrupt, InterruptOptions } from "./interrupt.js";
 import { type InterruptInfo, type InterruptKind, Interrupts } from "./interrupts.js";
 import { PciConfig } from "./pci-config.js";
@@ -20,6 +19,15 @@ export interface DeviceIdentity {
   readonly bus: BusType;
   /** The IOMMU in front of it. */
   readonly iommu: string;
+}
+
+/** What gives out devices' descriptors: an open group, or a device's own node. */
+export interface DeviceSource {
+  /**
+   * A descriptor of the device, which the caller closes from then on.
+   * @param name the kernel's name of the device.
+   */
+  deviceFd(name: string): Promise<Fd>;
 }
 
 const PCI_REGION_NAMES = new Map<number, string>(
@@ -57,9 +65,9 @@ export class Device implements DeviceIdentity, AsyncDisposable {
     this.pciConfig = identity.bus === "pci" ? new PciConfig(this.region("config")) : undefined;
   }
 
-  /** Opens a device of an open group that is in a container. The kernel resets it where it can. */
-  static async open(syscalls: Syscalls, group: Group, identity: DeviceIdentity): Promise<Device> {
-    const fd = await group.deviceFd(identity.name);
+  /** Opens a device of an open group that is in a container, or one that is bound to an iommufd. The kernel resets it where it can. */
+  static async open(syscalls: Syscalls, source: DeviceSource, identity: DeviceIdentity): Promise<Device> {
+    const fd = await source.deviceFd(identity.name);
     try {
       return new Device(syscalls, fd, identity);
     } catch (error) {

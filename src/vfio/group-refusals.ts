@@ -37,7 +37,7 @@ export function groupOpenRefused(error: unknown, group: GroupIdentity, syscalls:
       [errno.EACCES]: forbidden,
       [errno.EPERM]: confined,
       ...shortages(refused),
-      ...(isBusy(error) ? { [errno.EBUSY]: busy(group, syscalls) } : {}),
+      ...(isBusy(error) ? { [errno.EBUSY]: groupBusy(group, syscalls) } : {}),
     },
   );
 }
@@ -46,7 +46,8 @@ function isBusy(error: unknown): boolean {
   return error instanceof Error && "errno" in error && error.errno === errno.EBUSY;
 }
 
-function busy({ id, device }: GroupIdentity, syscalls: Syscalls): Meaning {
+/** Somebody has the group, or a device of it, open: who, as far as /proc tells. */
+export function groupBusy({ id, device }: Pick<GroupIdentity, "id" | "device">, syscalls: Syscalls): Meaning {
   const holders = groupHolders({ syscalls }, id);
   const own = holders.length === 0 ? undefined : ownPid({ syscalls });
   const others = holders.filter(({ pid }) => pid !== own);

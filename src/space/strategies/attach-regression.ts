@@ -4,8 +4,8 @@ import type { Syscalls } from "../../syscalls/syscalls.js";
 
 /**
  * Linux 6.14 to 6.15.2 answers success to attaching a device to the domain of another SMMUv3, and does not attach it
- * (drivers/iommu/arm/arm-smmu-v3, broken by 48e7b8e284e5, mended by be5a2d3f8f97). In one container everything seems to
- * work then, and the second device's DMA is blocked without a word: nothing that a container can be asked tells.
+ * (drivers/iommu/arm/arm-smmu-v3, broken by 48e7b8e284e5, mended by be5a2d3f8f97). In one container or iommufd everything
+ * seems to work then, and the second device's DMA is blocked without a word: nothing that the kernel can be asked tells.
  * @throws IospanError `ERR_IOSPAN_ATTACH_REFUSED` where a device behind `iommu` would join those behind `others` so.
  */
 export function refuseSilentAttach(syscalls: Syscalls, device: string, iommu: string, others: readonly string[]): void {
@@ -16,7 +16,7 @@ export function refuseSilentAttach(syscalls: Syscalls, device: string, iommu: st
   if (!attachesNowhere(release)) return;
   throw new IospanError(
     "ERR_IOSPAN_ATTACH_REFUSED",
-    `Linux ${release} would say that ${device} joined the container of ${others.join(", ")}, and block its DMA`,
+    `Linux ${release} would say that ${device} joined the devices behind ${others.join(", ")}, and block its DMA`,
     { device, iommu, hint: 'open the space with { strategy: "mirrored" }, or use Linux 6.15.3 or newer' },
   );
 }

@@ -1,9 +1,11 @@
 import { IospanError } from "../../errors.js";
 import type { Machine } from "../../machine/machine.js";
 import type { Syscalls } from "../../syscalls/syscalls.js";
+import { iommufd } from "./iommufd.js";
 import { mirrored } from "./mirrored.js";
 import { sharedContainer } from "./shared-container.js";
-import { type Strategy, type StrategyName, strategyNames } from "./strategy.js";
+import { singleDomain } from "./single-domain.js";
+import { iommufdStrategyNames, type Strategy, type StrategyName, strategyNames } from "./strategy.js";
 
 /** What became of one strategy when a space was opened. */
 export interface StrategyTrial {
@@ -29,11 +31,15 @@ const AUTO_ORDER = ["shared-container", "mirrored"] as const satisfies readonly 
 const MAKE: Readonly<Record<StrategyName, (syscalls: Syscalls) => Strategy>> = {
   mirrored,
   "shared-container": sharedContainer,
+  "single-domain": singleDomain,
+  iommufd,
 };
 
 const VIRTUES: Readonly<Record<StrategyName, string>> = {
   mirrored: "works on every kernel, and pins memory once per IOMMU",
   "shared-container": "one container takes all groups, and pins memory once",
+  "single-domain": "one page table for all devices, which are behind one IOMMU",
+  iommufd: "one address space with a page table per IOMMU, and pins memory once",
 };
 
 /**
@@ -43,9 +49,10 @@ const VIRTUES: Readonly<Record<StrategyName, string>> = {
 export function candidates(machine: Machine, wanted: StrategyName | "auto"): readonly Candidate[] {
   if (wanted === "auto")
     return AUTO_ORDER.map((name, index) => candidate(machine, name, index === AUTO_ORDER.length - 1));
-  if (!strategyNames.includes(wanted)) {
+  const known: readonly StrategyName[] = [...strategyNames, ...iommufdStrategyNames];
+  if (!known.includes(wanted)) {
     throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `there is no strategy "${wanted}"`, {
-      hint: `one of auto, ${strategyNames.join(", ")}`,
+      hint: `one of auto, ${known.join(", ")}`,
     });
   }
   return [{ ...candidate(machine, wanted, true), reason: "asked for" }];

@@ -1,5 +1,6 @@
+import { IospanError } from "../../errors.js";
 import { requireIommu } from "../../machine/iommus.js";
-import type { MachineDevice } from "../../machine/machine.js";
+import type { DeviceState } from "../../machine/machine.js";
 import type { Syscalls } from "../../syscalls/syscalls.js";
 import { Container } from "../../vfio/container.js";
 import { Device } from "../../vfio/device.js";
@@ -39,7 +40,7 @@ export class ContainerStrategy implements Strategy {
     return [...this.#containers.values()];
   }
 
-  async attach(device: MachineDevice): Promise<Attachment> {
+  async attach(device: DeviceState): Promise<Attachment> {
     const { group: id } = requireIommu(device);
     // A driver that does not list its IOMMUs in sysfs leaves only the group to go by: then each gets its own container.
     const iommu = device.iommu?.name ?? `the IOMMU of group ${id}`;
@@ -80,6 +81,7 @@ export class ContainerStrategy implements Strategy {
       if (existing === undefined) container.close();
       throw error;
     }
+    if (existing !== undefined) requireCommonPages(container, group, others);
     this.#containers.set(key, container);
   }
 
@@ -104,6 +106,26 @@ export class ContainerStrategy implements Strategy {
       steps.push(() => container.forget(group));
     }
     return steps.flatMap(attempt);
+  }
+}
+
+/**
+ * A container whose IOMMUs have no page size in common says 0 for them (vfio_update_pgsize_bitmap): what its mappings
+ * have to be multiples of is then not known, neither here nor to the kernel's own checks. Refused with the group outside.
+ */
+function requireCommonPages(container: Container, group: Group, others: readonly string[]): void {
+  const { device, iommu } = group;
+  try {
+    if (container.info().pageSizes !== 0n) return;
+    throw new IospanError(
+      "ERR_IOSPAN_ATTACH_REFUSED",
+      `${iommu}, which ${device} is behind, has no page size in common with ${others.join(", ")} in one container`,
+      { device, iommu, hint: 'open the space with { strategy: "mirrored" }, which maps what is a multiple of both' },
+    );
+  } catch (error) {
+    // Should the container not let go of it, closing the group takes it out.
+    if (attempt(() => container.detach(group)).length > 0) container.forget(group);
+    throw error;
   }
 }
 

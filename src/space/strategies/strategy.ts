@@ -1,11 +1,13 @@
 import type { Iova } from "../../iova.js";
-import type { MachineDevice } from "../../machine/machine.js";
+import type { DeviceState } from "../../machine/machine.js";
 import type { ContainerInfo, DmaMapping } from "../../vfio/container.js";
 import type { Device } from "../../vfio/device.js";
 
-/** The mechanisms by which several IOMMUs come to hold the same mappings. */
+/** The mechanisms by which several IOMMUs come to hold the same mappings, on any kernel with VFIO. `auto` chooses among them. */
 export const strategyNames = ["mirrored", "shared-container"] as const;
-export type StrategyName = (typeof strategyNames)[number];
+/** Those that take `/dev/iommu` and VFIO's character devices, from Linux 6.6 on; they are used when asked for by name. */
+export const iommufdStrategyNames = ["single-domain", "iommufd"] as const;
+export type StrategyName = (typeof strategyNames)[number] | (typeof iommufdStrategyNames)[number];
 
 /** What the kernel says of a target: where mappings may lie, of which sizes, and how many more there may be. */
 export type TargetInfo = ContainerInfo;
@@ -51,5 +53,5 @@ export interface Strategy {
   /** In the order they are mapped into; unmapping goes the same way. */
   readonly targets: readonly MapTarget[];
   /** @throws IospanError when the device cannot be brought in; nothing has changed then. */
-  attach(device: MachineDevice): Promise<Attachment>;
+  attach(device: DeviceState): Promise<Attachment>;
 }

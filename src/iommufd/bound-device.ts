@@ -1,0 +1,146 @@
+import type { Ioctl } from "../abi/ioctl.js";
+import {
+  attachIommufdPt,
+  bindIommufd,
+  detachIommufdPt,
+  VFIO_DEVICE_ATTACH_IOMMUFD_PT,
+  VFIO_DEVICE_BIND_IOMMUFD,
+  VFIO_DEVICE_DETACH_IOMMUFD_PT,
+} from "../abi/vfio-cdev.js";
+import type { BusType } from "../machine/machine.js";
+import { O_RDWR } from "../syscalls/mmap-flags.js";
+import type { Fd, Syscalls } from "../syscalls/syscalls.js";
+import type { DeviceIdentity, DeviceSource } from "../vfio/device.js";
+import { unexplained } from "../vfio/refusal.js";
+import { attachRefused, bindIommufdRefused, type CdevIdentity, cdevOpenRefused } from "./cdev-refusals.js";
+import { HwPageTable } from "./hw-page-table.js";
+import type { Ioas } from "./ioas.js";
+import type { Iommufd } from "./iommufd.js";
+import { closedIommufd } from "./iommufd-refusals.js";
+
+/** What is said to be passed: the structs as they were when the calls were new. */
+const BIND_SIZE = bindIommufd.endOf("out_devid");
+const ATTACH_SIZE = attachIommufdPt.endOf("pt_id");
+const DETACH_SIZE = detachIommufdPt.endOf("flags");
+
+/**
+ * A device that was opened through its own node, `/dev/vfio/devices/vfioN`, and bound to an iommufd. The kernel has reset it
+ * where it can, and blocks its DMA until it is attached (drivers/vfio/device_cdev.c).
+ */
+export class BoundDevice implements DeviceIdentity, DeviceSource, Disposable {
+  readonly name: string;
+  readonly bus: BusType;
+  readonly iommu: string;
+  /** The iommufd's number for it. */
+  readonly id: number;
+  readonly #identity: CdevIdentity;
+  readonly #syscalls: Syscalls;
+  #fd: Fd | undefined;
+  #ioas: Ioas | undefined;
+
+  private constructor(syscalls: Syscalls, fd: Fd, id: number, identity: CdevIdentity) {
+    this.#syscalls = syscalls;
+    this.#fd = fd;
+    this.#identity = identity;
+    this.id = id;
+    this.name = identity.name;
+    this.bus = identity.bus;
+    this.iommu = identity.iommu;
+  }
+
+  /**
+   * Opens a device and binds it. Off the event loop: a reset takes its time.
+   * @throws IospanError `ERR_IOSPAN_GROUP_BUSY` naming who holds it, `ERR_IOSPAN_NO_IOMMUFD` where the kernel has no such nodes,
+   * `ERR_IOSPAN_NO_PERMISSION`, `ERR_IOSPAN_UNSAFE_INTERRUPTS`, `ERR_IOSPAN_ATTACH_REFUSED`.
+   */
+  static async open(iommufd: Iommufd, identity: CdevIdentity): Promise<BoundDevice> {
+    const { syscalls } = iommufd;
+    let fd: Fd;
+    try {
+      fd = await syscalls.openAsync(`/dev/vfio/devices/${identity.node}`, O_RDWR);
+    } catch (error) {
+      throw cdevOpenRefused(error, identity);
+    }
+    const bytes = bindIommufd.encode({ argsz: BIND_SIZE, iommufd: iommufd.fd });
+    try {
+      await syscalls.ioctlAsync(fd, VFIO_DEVICE_BIND_IOMMUFD, bytes);
+    } catch (error) {
+      syscalls.close(fd);
+      throw bindIommufdRefused(error, identity, syscalls);
+    }
+    return new BoundDevice(syscalls, fd, bindIommufd.decode(bytes).out_devid, identity);
+  }
+
+  /**
+   * Attaches the device: to a page table, or to an address space, for which the kernel finds or makes one. The mappings that
+   * there are hold for it from then on. A device that is attached is moved.
+   * @returns the page table's number
+   * @throws IospanError `ERR_IOSPAN_ATTACH_REFUSED`, and nothing has changed: across two IOMMUs it is EINVAL.
+   */
+  async attach(to: Ioas | HwPageTable): Promise<number> {
+    const bytes = attachIommufdPt.encode({ argsz: ATTACH_SIZE, pt_id: to.id });
+    const ioas = to instanceof HwPageTable ? to.ioas : to;
+    const tableOf = to instanceof HwPageTable ? to.device : undefined;
+    try {
+      await this.#syscalls.ioctlAsync(this.#openFd(), VFIO_DEVICE_ATTACH_IOMMUFD_PT, bytes);
+    } catch (error) {
+      throw attachRefused(error, this.#identity, { tableOf });
+    }
+    this.#left();
+    this.#ioas = ioas;
+    ioas.noteAttached(this);
+    return attachIommufdPt.decode(bytes).pt_id;
+  }
+
+  /** Blocks its DMA again. */
+  detach(): void {
+    const bytes = detachIommufdPt.encode({ argsz: DETACH_SIZE });
+    this.#ioctl(VFIO_DEVICE_DETACH_IOMMUFD_PT, bytes, `detaching ${this.name}`);
+    this.#left();
+  }
+
+  /** Hands the descriptor over, for {@link Device.open}: closing that detaches and unbinds the device. */
+  async deviceFd(): Promise<Fd> {
+    const fd = this.#openFd();
+    this.#fd = undefined;
+    return fd;
+  }
+
+  /**
+   * Closes the device, which detaches and unbinds it, unless it was handed over.
+   * @throws IospanError when the kernel reports an error; the device is closed all the same.
+   */
+  close(): void {
+    const fd = this.#fd;
+    this.#fd = undefined;
+    try {
+      if (fd !== undefined) this.#syscalls.close(fd);
+    } catch (error) {
+      throw unexplained(error, `closing ${this.name}`, { device: this.name, iommu: this.iommu });
+    } finally {
+      this.#left();
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #left(): void {
+    this.#ioas?.noteDetached(this);
+    this.#ioas = undefined;
+  }
+
+  #ioctl(call: Ioctl, bytes: Uint8Array, doing: string): void {
+    try {
+      this.#syscalls.ioctl(this.#openFd(), call, bytes);
+    } catch (error) {
+      throw unexplained(error, doing, { device: this.name, iommu: this.iommu });
+    }
+  }
+
+  #openFd(): Fd {
+    if (this.#fd === undefined) throw closedIommufd(this.name);
+    return this.#fd;
+  }
+}

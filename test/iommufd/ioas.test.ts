@@ -1,0 +1,246 @@
+import { describe, expect, it } from "vitest";
+import { errno } from "../../src/abi/errno.js";
+import { ioasIovaRanges, ioasUnmap } from "../../src/abi/iommufd-ioas.js";
+import { Ioas } from "../../src/iommufd/ioas.js";
+import { Iommufd } from "../../src/iommufd/iommufd.js";
+import { iova } from "../../src/iova.js";
+import { machineOneDescription } from "../../src/sim/linux/machine-one.js";
+import { intercepted } from "../../src/syscalls/intercepted.js";
+import { MAP_ANONYMOUS, MAP_PRIVATE } from "../../src/syscalls/mmap-flags.js";
+import type { DmaMapping } from "../../src/vfio/container.js";
+import { errorFrom, errorOf } from "../support/errors.js";
+import { refused } from "../support/strict-syscalls.js";
+import { FIRST, IommufdRig, kernelWithIommufd, SECOND, SMMU0, SMMU1 } from "./rig.js";
+
+const PAGE = 4096;
+
+function memory({ kernel }: IommufdRig, pages: number): bigint {
+  return kernel.mmap({ length: pages * PAGE, prot: 3, flags: MAP_PRIVATE | MAP_ANONYMOUS });
+}
+
+const mapping = (address: bigint, at: number | bigint, pages = 1): DmaMapping => ({
+  iova: iova(at),
+  address,
+  size: pages * PAGE,
+  access: "read-write",
+});
+
+async function withDevice(options = {}) {
+  const rig = await IommufdRig.open(options);
+  await rig.attached(FIRST);
+  return { rig, ioas: rig.ioas, address: memory(rig, 8) };
+}
+
+describe("what an address space says of itself", () => {
+  it("is everything, without devices", async () => {
+    const { ioas } = await IommufdRig.open();
+    expect(ioas.rules()).toEqual({ ranges: [{ start: 0n, end: 2n ** 64n - 1n }], alignment: 1 });
+    expect(ioas.info().available).toBeUndefined();
+    expect([ioas.iommus, ioas.devices]).toEqual(["", ""]);
+  });
+
+  it("is what its devices' IOMMUs can, all of them", async () => {
+    const { iommus } = machineOneDescription();
+    const second = { ...iommus[1]!, pageSizes: 0x201000n };
+    const { rig, ioas } = await withDevice({ iommus: [iommus[0]!, second] });
+    expect(ioas.info()).toEqual({
+      ranges: [
+        { start: 0n, end: 0x7ffffffn },
+        { start: 0x8100000n, end: 2n ** 48n - 1n },
+      ],
+      pageSizes: 0x40201000n,
+      available: undefined,
+    });
+    const other = await rig.attached(SECOND);
+    expect(ioas.info().pageSizes).toBe(0x201000n);
+    expect([ioas.iommus, ioas.devices]).toEqual([`${SMMU0}, ${SMMU1}`, `${FIRST}, ${SECOND}`]);
+    other.close();
+    expect(ioas.iommus).toBe(SMMU0);
+  });
+
+  it("takes as much room as there are ranges", async () => {
+    const reserved = Array.from({ length: 300 }, (_, index) => {
+      const start = 0x1_0000_0000 + index * 0x10000;
+      return { start, end: start + 0xfff, type: "reserved" as const };
+    });
+    const { iommus } = machineOneDescription();
+    const { ioas } = await withDevice({ iommus: [{ ...iommus[0]!, reserved }, iommus[1]!] });
+    expect(ioas.rules().ranges).toHaveLength(302);
+    expect(ioas.rules().ranges.at(-1)?.end).toBe(2n ** 48n - 1n);
+    ioas.close();
+  });
+
+  it("is its smallest page where the kernel does not tell of more", async () => {
+    const { rig, ioas } = await withDevice();
+    rig.refuse("VFIO_IOMMU_GET_INFO", "ENOTTY");
+    expect(ioas.info().pageSizes).toBe(4096n);
+    rig.refuse("IOMMU_VFIO_IOAS", "EIO");
+    expect(errorOf(() => ioas.info())).toMatchObject({ syscall: "IOMMU_VFIO_IOAS", device: FIRST, iommu: SMMU0 });
+  });
+
+  it.each([
+    ["more ranges than there are bytes", { num_iovas: 2 ** 30 }, errno.EMSGSIZE],
+    ["more ranges than room, and calls that a success", { num_iovas: 257 }, undefined],
+    ["no alignment", { out_iova_alignment: 0 }, undefined],
+    ["an alignment beyond all numbers", { out_iova_alignment: 2n ** 60n }, undefined],
+  ])("is not believed when it is %s", async (_, fields, answer) => {
+    const kernel = kernelWithIommufd();
+    const lying = intercepted(kernel, (call, proceed) => {
+      const isAsked = call.ioctl?.name === "IOMMU_IOAS_IOVA_RANGES" && call.argument instanceof Uint8Array;
+      if (!isAsked) return proceed();
+      const result = proceed();
+      ioasIovaRanges.patch(call.argument as Uint8Array, 0, fields);
+      if (answer !== undefined) kernel.ioctl(call.fd!, call.ioctl!, ioasIovaRanges.encode({ ioas_id: 1 }));
+      return result;
+    });
+    const ioas = Ioas.allocate(await Iommufd.open(lying));
+    const error = errorOf(() => ioas.rules());
+    expect(error.code).toBe("ERR_IOSPAN_MALFORMED_ANSWER");
+  });
+});
+
+describe("mapping", () => {
+  it("makes and removes whole mappings", async () => {
+    const { rig, ioas, address } = await withDevice();
+    ioas.map(mapping(address, 0x10000, 2));
+    await ioas.mapAsync({ ...mapping(address, 0x20000), access: "read" });
+    expect(rig.kernel.iommufds[0]?.ioases[0]?.areas).toEqual([
+      { iova: 0x10000, size: 2 * PAGE, read: true, write: true },
+      { iova: 0x20000, size: PAGE, read: true, write: false },
+    ]);
+    expect(ioas.unmap(iova(0x10000), 2 * PAGE)).toBe(2 * PAGE);
+    expect(await ioas.unmapAsync(iova(0x20000), PAGE)).toBe(PAGE);
+    expect(rig.kernel.pinnedPages).toBe(0);
+  });
+
+  it.each([
+    ["an overlap", { iova: iova(0x10000) }, "ERR_IOSPAN_MAP_OVERLAP", "EEXIST"],
+    ["a reserved address", { iova: iova(0x8000000) }, "ERR_IOSPAN_MAP_RANGE", "EINVAL"],
+    ["an address beyond the aperture", { iova: iova(2n ** 48n) }, "ERR_IOSPAN_MAP_RANGE", "EINVAL"],
+    ["memory that is not there", { address: 0x10000n }, "ERR_IOSPAN_MAP_MEMORY", "EFAULT"],
+  ])("explains %s", async (_, wish, code, answer) => {
+    const { ioas, address } = await withDevice();
+    ioas.map(mapping(address, 0x10000));
+    const facts = { code, errnoName: answer, syscall: "IOMMU_IOAS_MAP", device: FIRST, iommu: SMMU0 };
+    expect(errorOf(() => ioas.map({ ...mapping(address, 0x40000), ...wish }))).toMatchObject(facts);
+    expect(await errorFrom(ioas.mapAsync({ ...mapping(address, 0x40000), ...wish }))).toMatchObject(facts);
+  });
+
+  it("explains the limit on locked memory", async () => {
+    const { ioas, address } = await withDevice({ capabilities: [], memlock: 4 * PAGE });
+    const error = errorOf(() => ioas.map(mapping(address, 0, 8)));
+    expect(error).toMatchObject({ code: "ERR_IOSPAN_MEMLOCK", errnoName: "ENOMEM" });
+    expect(error.message).toContain("16 KiB");
+    expect(error.hint).toContain("all processes of a user together");
+  });
+});
+
+describe("unmapping", () => {
+  it("says how much was there", async () => {
+    const { ioas, address } = await withDevice();
+    expect(ioas.unmap(iova(0x10000), PAGE)).toBe(0);
+    expect(await ioas.unmapAsync(iova(0x10000), PAGE)).toBe(0);
+    ioas.map(mapping(address, 0x10000));
+    expect(ioas.unmap(iova(0xf000), 4 * PAGE)).toBe(PAGE);
+  });
+
+  it("does not cut mappings", async () => {
+    const { ioas, address } = await withDevice();
+    ioas.map(mapping(address, 0x10000, 4));
+    const refused = { code: "ERR_IOSPAN_UNMAP_REFUSED", errnoName: "ENOENT", iommu: SMMU0, device: FIRST };
+    expect(errorOf(() => ioas.unmap(iova(0x11000), PAGE))).toMatchObject(refused);
+    expect(await errorFrom(ioas.unmapAsync(iova(0x10000), PAGE))).toMatchObject(refused);
+    expect(ioas.isMapped(iova(0x10000), 4n * BigInt(PAGE))).toBe(true);
+  });
+
+  it("passes on what else is wrong", async () => {
+    const { rig, ioas } = await withDevice();
+    rig.refuse("IOMMU_IOAS_UNMAP", "EIO");
+    expect(errorOf(() => ioas.unmap(iova(0), PAGE))).toMatchObject({ errnoName: "EIO", iommu: SMMU0 });
+    rig.iommufd.close();
+    expect(errorOf(() => ioas.unmap(iova(0), PAGE)).code).toBe("ERR_IOSPAN_CLOSED");
+  });
+
+  it("does not believe that more was unmapped than asked for", async () => {
+    const kernel = kernelWithIommufd();
+    const lying = intercepted(kernel, (call, proceed) => {
+      if (call.ioctl?.name !== "IOMMU_IOAS_UNMAP") return proceed();
+      ioasUnmap.patch(call.argument as Uint8Array, 0, { length: 2 * PAGE });
+      return 0 as ReturnType<typeof proceed>;
+    });
+    const ioas = Ioas.allocate(await Iommufd.open(lying));
+    expect(errorOf(() => ioas.unmap(iova(0), PAGE)).code).toBe("ERR_IOSPAN_MALFORMED_ANSWER");
+  });
+});
+
+describe("asking whether something is mapped", () => {
+  it("answers, and changes nothing", async () => {
+    const { rig, ioas, address } = await withDevice();
+    ioas.map(mapping(address, 0x10000, 4));
+    ioas.map(mapping(address, 0x9000000));
+    const before = JSON.stringify(rig.kernel.iommufds);
+    const page = BigInt(PAGE);
+    const asked: [bigint, bigint, boolean][] = [
+      [0x10000n, page, true],
+      [0x13000n, page, true],
+      [0xf000n, 2n * page, true],
+      [0xf000n, page, false],
+      [0x14000n, page, false],
+      [0x14000n, 0x7ffffffn + 1n - 0x14000n, false],
+      // Over the window of the interrupts, which the kernel looks at first.
+      [0x14000n, 0x8800000n, false],
+      [0x14000n, 0xa000000n, true],
+      [0x8000000n, 0x100000n, false],
+      [2n ** 48n - page, 2n * page, false],
+      [2n ** 60n, 2n ** 62n, false],
+    ];
+    for (const [at, size, expected] of asked) expect(ioas.isMapped(iova(at), size)).toBe(expected);
+    expect(JSON.stringify(rig.kernel.iommufds)).toBe(before);
+  });
+
+  it("works without devices, too, where the kernel looks at no memory", async () => {
+    const rig = await IommufdRig.open();
+    const address = memory(rig, 4);
+    rig.ioas.map(mapping(address, 0x10000, 4));
+    expect(rig.ioas.isMapped(iova(0x10000), BigInt(PAGE))).toBe(true);
+    expect(rig.ioas.isMapped(iova(0x20000), 2n ** 61n)).toBe(false);
+    expect(rig.kernel.iommufds[0]?.ioases[0]?.areas).toHaveLength(1);
+  });
+
+  it("passes on what it cannot tell", async () => {
+    const { rig, ioas } = await withDevice();
+    rig.refuse("mmap", "ENOMEM");
+    expect(errorOf(() => ioas.isMapped(iova(0), 4096n))).toMatchObject({ syscall: "mmap", iommu: SMMU0 });
+    rig.refuse("IOMMU_IOAS_MAP", "EIO");
+    expect(errorOf(() => ioas.isMapped(iova(0), 4096n))).toMatchObject({ errnoName: "EIO", iommu: SMMU0 });
+  });
+});
+
+describe("closing", () => {
+  it("gives back the memory it asked with, or says what it could not", async () => {
+    const { rig, ioas } = await withDevice();
+    const before = rig.kernel.addressSpace.length;
+    ioas.isMapped(iova(0), 4096n);
+    expect(rig.kernel.addressSpace.length).toBe(before + 1);
+    ioas.close();
+    ioas.close();
+    expect(rig.kernel.addressSpace.length).toBe(before);
+  });
+
+  it("says what it could not give back, and gives back the rest", async () => {
+    const kernel = kernelWithIommufd();
+    let refusing = false;
+    const syscalls = intercepted(kernel, (call, proceed) => {
+      if (refusing && call.name === "munmap") throw refused("munmap", "ENOMEM");
+      return proceed();
+    });
+    const iommufd = await Iommufd.open(syscalls);
+    const ioas = Ioas.allocate(iommufd);
+    ioas.rules();
+    ioas.isMapped(iova(0), 4096n);
+    refusing = true;
+    expect(errorOf(() => ioas.close())).toMatchObject({ code: "ERR_IOSPAN_SYSCALL", errnoName: "ENOMEM" });
+    refusing = false;
+    expect(() => ioas.close()).not.toThrow();
+  });
+});

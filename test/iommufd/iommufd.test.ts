@@ -1,0 +1,60 @@
+import { describe, expect, it } from "vitest";
+import { errno } from "../../src/abi/errno.js";
+import { Ioas } from "../../src/iommufd/ioas.js";
+import { Iommufd } from "../../src/iommufd/iommufd.js";
+import { machineOne } from "../../src/sim/linux/machine-one.js";
+import { faulty } from "../../src/syscalls/faulty.js";
+import { errorFrom, errorOf } from "../support/errors.js";
+import { IommufdRig, kernelWithIommufd } from "./rig.js";
+
+const about = { device: "a", iommu: "smmu0" };
+
+describe("opening /dev/iommu", () => {
+  it("tells what it takes where there is none", async () => {
+    const error = await errorFrom(Iommufd.open(machineOne(), about));
+    expect(error).toMatchObject({ code: "ERR_IOSPAN_NO_IOMMUFD", syscall: "openat", errnoName: "ENOENT", ...about });
+    expect(error.hint).toMatch(/Linux 6\.6.*CONFIG_IOMMUFD.*mirrored/);
+  });
+
+  it.each([
+    ["EACCES", "ERR_IOSPAN_NO_PERMISSION", /chown/],
+    ["EPERM", "ERR_IOSPAN_NO_PERMISSION", /device cgroup/],
+    ["EMFILE", "ERR_IOSPAN_SYSCALL", /ulimit/],
+    ["EIO", "ERR_IOSPAN_SYSCALL", /dmesg/],
+  ] as const)("explains %s", async (name, code, hint) => {
+    const syscalls = faulty(kernelWithIommufd(), { nth: 1, errno: errno[name] });
+    expect(await errorFrom(Iommufd.open(syscalls, about))).toMatchObject({
+      code,
+      errno: errno[name],
+      hint: expect.stringMatching(hint),
+      ...about,
+    });
+  });
+});
+
+describe("an iommufd", () => {
+  it("closes once, and takes no call after that", async () => {
+    const { iommufd, kernel } = await IommufdRig.open();
+    iommufd.close();
+    iommufd.close();
+    iommufd[Symbol.dispose]();
+    expect(iommufd.closed).toBe(true);
+    expect(kernel.openFds).toEqual([]);
+    expect(errorOf(() => Ioas.allocate(iommufd)).code).toBe("ERR_IOSPAN_CLOSED");
+  });
+
+  it("says so when it did not close well", async () => {
+    const rig = await IommufdRig.open();
+    rig.refuse("close", "EIO");
+    expect(errorOf(() => rig.iommufd.close())).toMatchObject({ code: "ERR_IOSPAN_SYSCALL", errnoName: "EIO" });
+    expect(rig.iommufd.closed).toBe(true);
+  });
+
+  it("says so when there is no address space to be had", async () => {
+    const rig = await IommufdRig.open();
+    rig.refuse("IOMMU_IOAS_ALLOC", "ENOMEM");
+    const error = errorOf(() => Ioas.allocate(rig.iommufd, about));
+    expect(error).toMatchObject({ code: "ERR_IOSPAN_SYSCALL", syscall: "IOMMU_IOAS_ALLOC", ...about });
+    expect(error.hint).toMatch(/memory/);
+  });
+});
