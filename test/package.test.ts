@@ -22,7 +22,7 @@ beforeAll(() => {
   execFileSync("tar", ["-xzf", path.join(folder, packed.filename), "-C", folder]);
   mkdirSync(path.dirname(installed), { recursive: true });
   cpSync(path.join(folder, "package"), installed, { recursive: true });
-  for (const dependency of ["koffi", "@koromix"]) {
+  for (const dependency of ["koffi", "@koromix", "commander", "picocolors"]) {
     symlinkSync(path.join(root, "node_modules", dependency), path.join(folder, "node_modules", dependency));
   }
 }, 120_000);
@@ -42,6 +42,23 @@ describe("the package", () => {
     const { exports } = JSON.parse(readFileSync(path.join(installed, "package.json"), "utf8"));
     const types = readFileSync(path.join(installed, exports["."].types), "utf8");
     expect(types).toContain("IoAddressSpace");
+  });
+
+  it("has its command, and the chips that it takes", () => {
+    const { bin } = JSON.parse(readFileSync(path.join(installed, "package.json"), "utf8"));
+    const command = path.join(installed, bin.iospan);
+    expect(readFileSync(command, "utf8")).toMatch(/^#!\/usr\/bin\/env node\n/);
+    const demo = execFileSync(process.execPath, [command, "demo", "--json"], { cwd: folder, encoding: "utf8" });
+    expect(JSON.parse(demo)).toMatchObject({ machine: { chip: "dual-smmu.dts" }, asExpected: true });
+  });
+
+  it("has chips that programs find by name", () => {
+    const script = 'console.log(import.meta.resolve("iospan/chips/dual-smmu.dts"))';
+    const url = execFileSync(process.execPath, ["--input-type=module", "-e", script], {
+      cwd: folder,
+      encoding: "utf8",
+    });
+    expect(readFileSync(fileURLToPath(url.trim()), "utf8")).toContain("/dts-v1/");
   });
 });
 

@@ -1,0 +1,145 @@
+import type { BusType } from "../../machine/machine.js";
+import type { ApproachName } from "./approaches.js";
+
+/** What `iospan demo` found: the whole of its `--json`, and all that its picture is drawn from. */
+export interface DemoResult {
+  readonly machine: MachineReport;
+  readonly approaches: readonly ApproachReport[];
+  /** Whether every approach did what is known of Linux on such a machine. */
+  readonly asExpected: boolean;
+  /** What the kernel logged while approaches were tried, in their order. */
+  readonly kernelLog: readonly string[];
+}
+
+/** The machine, as its kernel shows it. */
+export interface MachineReport {
+  /** The chip's file name. */
+  readonly chip: string;
+  /** Of Linux. */
+  readonly release: string;
+  readonly iommus: readonly IommuReport[];
+  readonly interfaces: readonly InterfaceReport[];
+  readonly engines: readonly EngineReport[];
+}
+
+/** An IOMMU that an interface is behind. */
+export interface IommuReport {
+  /** As in /sys/class/iommu. */
+  readonly name: string;
+  readonly compatible: string;
+  /** Bytes of the smallest page that Linux makes its tables of. */
+  readonly granule: number;
+}
+
+/** One way of the hardware to memory. */
+export interface InterfaceReport {
+  /** The kernel's name of the device that it is. */
+  readonly device: string;
+  readonly bus: BusType;
+  /** {@link IommuReport.name}. */
+  readonly iommu: string;
+  /** The IOMMU group's number. */
+  readonly group: number;
+}
+
+/** What does the DMA: one engine with several interfaces, or `edu` with one each. */
+export interface EngineReport {
+  readonly kind: "dual-path" | "edu";
+  /** {@link InterfaceReport.device} of its interfaces. */
+  readonly interfaces: readonly string[];
+}
+
+/** What became of one approach. */
+export interface ApproachReport {
+  readonly approach: ApproachName;
+  /** Whether every interface read and wrote the same memory at the same addresses. */
+  readonly works: boolean;
+  /** What is known of Linux on such a machine, and why. */
+  readonly expected: Expectation;
+  readonly asExpected: boolean;
+  /** Why it does not work. */
+  readonly error: FailureReport | null;
+  /** VFIO containers, domains in them or in an iommufd, and pins, while memory was mapped; 0 where it did not come so far. */
+  readonly containers: number;
+  readonly domains: number;
+  readonly pinnedPages: number;
+  /** Bytes that were mapped then. */
+  readonly mappedBytes: number;
+  /** Copies that were right. */
+  readonly dma: readonly DmaReport[];
+  /** Null where it does not work. */
+  readonly throughput: ThroughputReport | null;
+  readonly cost: CostReport;
+  /** What the kernel logged meanwhile. */
+  readonly kernelLog: readonly string[];
+}
+
+/** What should become of an approach. */
+export interface Expectation {
+  readonly works: boolean;
+  /** Of the refusal; null where it works, or may be refused with any or by the library. */
+  readonly errno: string | null;
+  readonly because: string;
+}
+
+/** A failure, as the library tells it. */
+export interface FailureReport {
+  /** The call that the kernel refused; null where the library did, or where memory held the wrong bytes. */
+  readonly syscall: string | null;
+  /** `EINVAL`, … */
+  readonly errno: string | null;
+  readonly message: string;
+  readonly code: string | null;
+  readonly hint: string | null;
+}
+
+/** Bytes that went through an interface, there and back, and were compared. */
+export interface DmaReport {
+  readonly interface: string;
+  readonly bytes: number;
+  /** Who had written what the interface read: the CPU, or another interface. */
+  readonly source: string;
+  readonly verified: true;
+}
+
+/** Bytes copied per second of the chip's own time, with the first of {@link MachineReport.engines}. */
+export interface ThroughputReport {
+  /** Over the fastest of the paths. */
+  readonly onePath: number;
+  /** Over all of them at once. */
+  readonly bothPaths: number;
+  /** How many times as fast all paths are as the fastest one. */
+  readonly ratio: number;
+  /** Over each path alone. */
+  readonly paths: readonly PathReport[];
+}
+
+/** How fast one path is. */
+export interface PathReport {
+  readonly interface: string;
+  readonly bytesPerSecond: number;
+}
+
+/** What an approach took. */
+export interface CostReport {
+  /** From opening the devices to closing them, sysfs aside. */
+  readonly systemCalls: number;
+  /** Of those, what made and unmade mappings. */
+  readonly mapCalls: number;
+  /** Reads and writes of sysfs and procfs. */
+  readonly sysfs: number;
+  readonly smmus: readonly SmmuCostReport[];
+}
+
+/** What one SMMU did meanwhile. */
+export interface SmmuCostReport {
+  readonly iommu: string;
+  /** Commands that the kernel gave it. */
+  readonly commands: number;
+  /** Of those, what invalidated translations. */
+  readonly invalidations: number;
+  /** Translations that had to be looked up in memory. */
+  readonly walks: number;
+  /** Translations that it remembered. */
+  readonly hits: number;
+}

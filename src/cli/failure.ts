@@ -1,0 +1,46 @@
+import { CommanderError } from "commander";
+import { IospanError } from "../errors.js";
+import type { OutputStream, Streams } from "./streams.js";
+import { painter, wantsColours } from "./text/colours.js";
+import { bad, faint, line, WIDTH } from "./text/line.js";
+import { wrap } from "./text/wrap.js";
+
+/** Why a command did nothing: what is wrong with its command line or its input, and what to do about it. */
+export interface Failure {
+  readonly code: string;
+  readonly message: string;
+  readonly hint: string;
+}
+
+/** The failure that an error stands for; undefined for an error that is nobody's input. */
+export function failureOf(error: unknown): Failure | undefined {
+  if (error instanceof CommanderError) return usageFailure(error);
+  if (!(error instanceof IospanError)) return undefined;
+  const { code, message, hint } = error;
+  return { code, message, hint };
+}
+
+/** commander's text is a line, and one in parentheses where it has a guess. */
+function usageFailure({ message }: CommanderError): Failure {
+  const [first = "", guess] = message.replace(/^error: /, "").split("\n");
+  const hint = guess?.replace(/^\((.*)\)$/, "$1") ?? "iospan --help shows what there is";
+  return { code: "ERR_IOSPAN_INVALID_ARGUMENT", message: first, hint };
+}
+
+/** Tells a failure: as JSON on the standard output, which then holds nothing else, or in words on the other one. */
+export function report(failure: Failure, { stdout, stderr, env }: Streams, json: boolean): void {
+  if (json) writeJson(stdout, { error: failure });
+  else {
+    const paint = painter(wantsColours(stderr, env));
+    const lines = [
+      ...wrap(line(bad("error: "), failure.message), WIDTH, 7),
+      ...wrap(line(faint("hint:  "), failure.hint), WIDTH, 7),
+    ];
+    for (const each of lines) stderr.write(`${paint(each)}\n`);
+  }
+}
+
+/** Writes a value as one document, indented for people. */
+export function writeJson(stream: OutputStream, value: unknown): void {
+  stream.write(`${JSON.stringify(value, undefined, 2)}\n`);
+}

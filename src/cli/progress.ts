@@ -1,0 +1,37 @@
+import type { OutputStream } from "./streams.js";
+import { WIDTH } from "./text/line.js";
+import { shorten } from "./text/width.js";
+
+/** What takes less is over before anybody wonders. */
+const PATIENCE_MS = 500;
+const ERASE_LINE = "\r\u001b[2K";
+
+/**
+ * A line on a terminal that says what is going on, once it takes more than half a second. It is gone when {@link done}, and
+ * nothing of it ever reaches a file.
+ */
+export class Progress {
+  readonly #stream: OutputStream;
+  readonly #start = performance.now();
+  #shown = false;
+
+  constructor(stream: OutputStream) {
+    this.#stream = stream;
+  }
+
+  /** Says what comes next. Gives the terminal a chance to show it, since the simulation leaves none. */
+  async say(what: string): Promise<void> {
+    if (this.#stream.isTTY !== true || performance.now() - this.#start < PATIENCE_MS) return;
+    // Terminals wrap at their last column.
+    const columns = Math.min((this.#stream.columns ?? WIDTH) - 1, WIDTH - 1);
+    this.#stream.write(`${ERASE_LINE}${shorten(`${what} …`, columns)}`);
+    this.#shown = true;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  /** Takes the line away. */
+  done(): void {
+    if (this.#shown) this.#stream.write(ERASE_LINE);
+    this.#shown = false;
+  }
+}

@@ -1,0 +1,152 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { render } from "../../../src/cli/demo/render.js";
+import type { DemoResult } from "../../../src/cli/demo/result.js";
+import type { Line } from "../../../src/cli/text/line.js";
+import { lineWidth } from "../../../src/cli/text/width.js";
+import { machine, refused, result, working } from "../support/results.js";
+
+const text = (line: Line) => line.map((span) => span.text).join("");
+const lines = (of: DemoResult) => render(of).map(text);
+const page = (of: DemoResult) => lines(of).join("\n");
+
+describe("the picture of the machine", () => {
+  it("has the interfaces behind their IOMMUs, and what they belong to", () => {
+    const [, ...tree] = lines(result());
+    expect(tree.slice(0, 5)).toEqual([
+      "  memory",
+      "  ├─ smmu3.0x0000000009050000  arm,smmu-v3",
+      "  │  └─ group 2   0000:01:00.0      PCIe     ──┐",
+      "  └─ smmu3.0x0000000009070000  arm,smmu-v3     │ one DMA engine",
+      "     └─ group 11  9030000.dma-port  platform ──┘",
+    ]);
+  });
+
+  it("has several interfaces behind one IOMMU", () => {
+    const interfaces = machine().interfaces.map((each) => ({ ...each, iommu: "smmu0" }));
+    const one = machine({ iommus: [{ name: "smmu0", compatible: "arm,smmu-v3", granule: 4096 }], interfaces });
+    expect(lines(result({ machine: one })).slice(2, 5)).toEqual([
+      "  └─ smmu0  arm,smmu-v3",
+      "     ├─ group 2   0000:01:00.0      PCIe     ──┐ one DMA engine",
+      "     └─ group 11  9030000.dma-port  platform ──┘",
+    ]);
+  });
+
+  it("says what devices are that have nothing in common", () => {
+    const drawn = page(
+      result({ machine: machine({ engines: [{ kind: "edu", interfaces: ["0000:01:00.0", "9030000.dma-port"] }] }) }),
+    );
+    expect(drawn).not.toContain("one DMA engine");
+    expect(drawn.match(/edu, a DMA engine/g)).toHaveLength(2);
+  });
+});
+
+describe("the picture of an approach", () => {
+  it("says what was refused, by which call, and why", () => {
+    const drawn = page(result());
+    expect(drawn).toContain("✗ refused  EINVAL from VFIO_DEVICE_ATTACH_IOMMUFD_PT");
+    expect(drawn).toContain("why      a page table belongs to one SMMU");
+    expect(drawn).not.toContain("expected that");
+  });
+
+  it("has a proof for each interface", () => {
+    const drawn = page(result());
+    expect(drawn).toContain("0000:01:00.0      copied 256 KiB: the CPU's ✓, the other's ✓");
+    expect(drawn).toContain("9030000.dma-port  copied 256 KiB: the CPU's ✓, the other's ✓");
+  });
+
+  it("tells the hint and what was expected when it fails unexpectedly", () => {
+    const expected = { works: true, errno: null, because: "it always did" };
+    const drawn = page(result({ approaches: [refused({ asExpected: false, expected })], asExpected: false }));
+    expect(drawn).toContain("✗ fails");
+    expect(drawn).toContain('hint     open the space with { strategy: "mirrored" }');
+    expect(drawn).toContain("! expected that it works: it always did");
+    expect(drawn).toContain("✗ Not as expected: single-domain.");
+  });
+
+  it("says so when it works unexpectedly", () => {
+    const expected = { works: false, errno: "EINVAL", because: "it never did" };
+    const drawn = page(result({ approaches: [working({ asExpected: false, expected })], asExpected: false }));
+    expect(drawn).toContain("✓ works");
+    expect(drawn).toContain("! expected that it is refused with EINVAL: it never did");
+  });
+
+  it("has what the kernel logged", () => {
+    const log = ["vfio-pci 0000:22:00.0: cannot attach to SMMU arm-smmu-v3.0.auto (upstream of arm-smmu-v3.1.auto)"];
+    expect(page(result({ approaches: [working({ kernelLog: log })] }))).toContain(
+      "kernel   vfio-pci 0000:22:00.0: cannot",
+    );
+  });
+});
+
+describe("the rest of the picture", () => {
+  it("compares what approaches cost that work", () => {
+    const drawn = page(
+      result({ approaches: [refused(), working(), working({ approach: "shared-container", containers: 1 })] }),
+    );
+    expect(drawn).toMatch(/^ {3}mirrored +2 +2 +1024 +61 +80 +260$/m);
+    expect(drawn).toMatch(/^ {3}shared-container +1 +2 +1024 +61 +80 +260$/m);
+    expect(drawn).not.toMatch(/^ {3}single-domain /m);
+  });
+
+  it("draws throughput to scale", () => {
+    const bars = lines(result()).filter((line) => line.includes("█"));
+    expect(bars.map((line) => line.match(/█/g)?.length)).toEqual([19, 14, 36]);
+    expect(bars.at(-1)).toMatch(/7\.6 GB\/s {2}1\.90x$/);
+  });
+
+  it("tells approaches apart whose throughput differs", () => {
+    const slow = { ...working().throughput!, bothPaths: 5e9 };
+    const others = [working({ approach: "shared-container", throughput: slow })];
+    expect(page(result({ approaches: [working(), ...others] }))).toContain(
+      "with mirrored; 5 GB/s with shared-container",
+    );
+  });
+
+  it("has no comparison of one path with itself", () => {
+    const throughput = { onePath: 4e9, bothPaths: 4e9, ratio: 1, paths: [{ interface: "a", bytesPerSecond: 4e9 }] };
+    const drawn = page(result({ approaches: [working({ throughput })] }));
+    expect(drawn).not.toContain("second path");
+    expect(drawn).not.toContain("times as fast");
+  });
+
+  it("leaves out what there is nothing to say about", () => {
+    const drawn = page(result({ approaches: [refused()] }));
+    expect(drawn).not.toContain("What it costs");
+    expect(drawn).not.toContain("█");
+    expect(drawn).toMatch(/✓ As expected\. With 2 IOMMUs, single-domain \(EINVAL\) is refused\.$/);
+  });
+});
+
+describe("the width", () => {
+  const name = fc.string({ unit: fc.constantFrom("a", "0", ".", "-", ":", " ", "世"), minLength: 1, maxLength: 90 });
+  const rate = fc.double({ min: 1, max: 1e15, noNaN: true });
+  const count = fc.nat();
+
+  it("is 80 columns at most, whatever the names and numbers", () => {
+    const anyResult = fc.record({ device: name, iommu: name, chip: name, message: name, rate, count }).map((any) => {
+      const interfaces = machine().interfaces.map((each) => ({
+        ...each,
+        device: any.device,
+        iommu: any.iommu,
+        group: any.count,
+      }));
+      const paths = interfaces.map(({ device }) => ({ interface: device, bytesPerSecond: any.rate }));
+      const approaches = [
+        refused({ error: { ...refused().error!, message: any.message }, kernelLog: [any.message] }),
+        working({
+          pinnedPages: any.count,
+          dma: [{ interface: any.device, bytes: any.count, source: any.iommu, verified: true }],
+          throughput: { onePath: any.rate, bothPaths: any.rate, ratio: any.rate, paths },
+        }),
+      ];
+      const iommus = [{ name: any.iommu, compatible: any.message, granule: 4096 }];
+      return result({ machine: machine({ chip: any.chip, iommus, interfaces }), approaches });
+    });
+    fc.assert(
+      fc.property(anyResult, (any) => {
+        for (const line of render(any)) expect(lineWidth(line), text(line)).toBeLessThanOrEqual(80);
+      }),
+    );
+  });
+});

@@ -1,0 +1,93 @@
+import { readFileSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+import { packageFile } from "../../src/cli/package-files.js";
+import { capture } from "./support/captured.js";
+
+const { version } = JSON.parse(readFileSync(packageFile("package.json"), "utf8"));
+
+describe("iospan", () => {
+  it("shows help when it is asked for nothing", async () => {
+    const { exitCode, stdout, stderr } = await capture([]);
+    expect(exitCode).toBe(0);
+    expect(stdout).toContain("Usage: iospan [options] [command]");
+    expect(stdout).toContain("demo");
+    expect(stderr).toBe("");
+  });
+
+  it.each([["--help"], ["-h"], ["help"]])("shows help for %s", async (flag) => {
+    const { exitCode, stdout } = await capture([flag]);
+    expect(exitCode).toBe(0);
+    expect(stdout).toContain("Usage: iospan");
+  });
+
+  it.each([[["--version"]], [["-V"]]])("tells its version for %s", async (argv) => {
+    expect(await capture(argv)).toEqual({ exitCode: 0, stdout: `${version}\n`, stderr: "" });
+  });
+
+  it.each([[["demo", "--help"]], [["help", "demo"]]])("shows a command's options and examples for %s", async (argv) => {
+    const { exitCode, stdout, stderr } = await capture(argv);
+    expect(exitCode).toBe(0);
+    for (const part of [
+      "--approach",
+      "--chip",
+      "--release",
+      "--trace",
+      "--json",
+      "Exit code",
+      "Examples",
+      "dual-smmu",
+    ]) {
+      expect(stdout).toContain(part);
+    }
+    expect(stderr).toBe("");
+    for (const line of stdout.split("\n")) expect([...line].length, line).toBeLessThanOrEqual(80);
+  });
+
+  it("colours help on terminals only", async () => {
+    expect((await capture(["--help"])).stdout).not.toContain("\u001b");
+    expect((await capture(["--help"], { terminal: true })).stdout).toContain("\u001b[1m");
+    expect((await capture(["--help"], { terminal: true, env: { NO_COLOR: "1" } })).stdout).not.toContain("\u001b");
+  });
+});
+
+describe("wrong usage", () => {
+  const cases: readonly (readonly [argv: readonly string[], message: string, hint: string])[] = [
+    [["frobnicate"], "unknown command 'frobnicate'", "--help"],
+    [["dmo"], "unknown command 'dmo'", "Did you mean demo?"],
+    [["--frobnicate"], "unknown option '--frobnicate'", "--help"],
+    [["demo", "--trase"], "unknown option '--trase'", "Did you mean --trace?"],
+    [["demo", "now"], "too many arguments", "--help"],
+    [["demo", "--chip"], "argument missing", "--help"],
+    [["demo", "--approach", "magic"], "'magic' is invalid", "--help"],
+    [["demo", "--approach", ""], "is invalid", "--help"],
+    [["demo", "--release", "2.6"], "Allowed choices are 5.10, 6.1", "--help"],
+    [["demo", "--chip", "no-such.dts"], "cannot read the chip no-such.dts: there is no such file", "dual-smmu"],
+    [["demo", "--chip", "src"], "cannot read the chip src: it is not a file", "dual-smmu"],
+  ];
+
+  it.each(cases)("%j is told in a line, with a hint", async (argv, message, hint) => {
+    const { exitCode, stdout, stderr } = await capture(argv);
+    expect(exitCode).toBe(2);
+    expect(stdout).toBe("");
+    const [error = "", help = ""] = stderr
+      .replace(/\n {7}/g, " ")
+      .trimEnd()
+      .split("\n");
+    expect(error).toMatch(/^error: /);
+    expect(error).toContain(message);
+    expect(help).toMatch(/^hint: /);
+    expect(help).toContain(hint);
+    for (const line of stderr.split("\n")) expect([...line].length).toBeLessThanOrEqual(80);
+  });
+
+  it.each(cases)("%j is JSON with --json", async (argv, message, hint) => {
+    const { exitCode, stdout, stderr } = await capture([argv[0]!, "--json", ...argv.slice(1)]);
+    expect(exitCode).toBe(2);
+    expect(stderr).toBe("");
+    const { error } = JSON.parse(stdout);
+    expect(Object.keys(error)).toEqual(["code", "message", "hint"]);
+    expect(error.code).toMatch(/^ERR_IOSPAN_/);
+    expect(error.message).toContain(message);
+    expect(error.hint).toContain(hint);
+  });
+});
