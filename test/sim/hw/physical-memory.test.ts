@@ -159,6 +159,20 @@ describe("RAM banks", () => {
     expect(memory.used).toBe(32 * PAGE);
   });
 
+  it("are searched to their end and from their start when addresses have to be used again", () => {
+    const memory = small();
+    memory.allocate(bytes(16), PAGE);
+    memory.allocate(bytes(16), PAGE);
+    for (const page of [9, 3, 5]) {
+      memory.release(GiB + page * PAGE, PAGE);
+      expect(memory.allocate(bytes(1), PAGE)).toBe(GiB + page * PAGE);
+    }
+    // What has been free for longer comes first.
+    for (const page of [2, 12, 4, 7]) memory.release(GiB + page * PAGE, PAGE);
+    const order = [7, 12, 2, 4].map((page) => GiB + page * PAGE);
+    expect(order.map(() => memory.allocate(bytes(1), PAGE))).toEqual(order);
+  });
+
   it("keep alignment and phase", () => {
     const memory = new PhysicalMemory(PAGE);
     memory.allocate(bytes(1), PAGE);
@@ -226,6 +240,19 @@ describe("the kernel's own memory", () => {
     expect(memory.reserve(8 * PAGE, 8 * PAGE)! % (8 * PAGE)).toBe(0);
     expect(memory.reserve(MiB, MiB)! % MiB).toBe(0);
     expect(memory.reserve(PAGE, 8 * MiB)! % (8 * MiB)).toBe(0);
+  });
+
+  it("shares its area with processes when there is nothing else", () => {
+    const memory = new PhysicalMemory(PAGE, [{ start: GiB, size: 4 * MiB }]);
+    expect(memory.reserve(PAGE)).toBe(GiB);
+    const taken = new Set([GiB]);
+    for (let page = 1; page < 1024; page++) {
+      const address = page % 3 === 0 ? memory.reserve(PAGE)! : memory.allocate(bytes(1), PAGE)!;
+      expect(taken).not.toContain(address);
+      taken.add(address);
+    }
+    expect([memory.reserve(PAGE), memory.allocate(bytes(1), PAGE)]).toEqual([undefined, undefined]);
+    expect(memory.used + memory.reserved).toBe(4 * MiB);
   });
 
   it("is not freed where it was not reserved", () => {

@@ -276,7 +276,7 @@ describe("configuration caches", () => {
     expect(rig.read(0x1000, 1)).toBe(0x1000);
     rig.submit(commands.CFGI_STE_RANGE.encode({ SID: 0x1f0, Range: 3 }));
     expect(rig.read(0x1000, 1)).toBe(0x1000);
-    rig.submit(commands.CFGI_STE_RANGE.encode({ SID: 7, Range: 3 }));
+    rig.submit(commands.CFGI_STE_RANGE.encode({ SID: 15, Range: 3 }));
     expect(rig.read(0x1000, 1)).toBe(ABORTED);
     rig.writeSte(1, { V: 1, Config: BYPASS });
     rig.submit(commands.CFGI_STE_RANGE.encode({ SID: 0xffff_ffff, Range: 31 }));
@@ -308,5 +308,37 @@ describe("configuration caches", () => {
     pick(one);
     rig.submit(commands.CFGI_STE.encode({ SID: STREAM, Leaf: 1 }));
     expect([read(STREAM), read(STREAM + 1)]).toEqual([0x5000_0000, 0x6000_0000]);
+  });
+
+  it("keep streams apart, however often one was used", () => {
+    const rig = new Rig();
+    const [one, other] = [mapped(rig), new PageTables(rig.memory)];
+    other.map(0x1000, 0x6000_0000);
+    rig.setStage1(STREAM, { TTB0: one.root, ASID: 1 });
+    rig.setStage1(0, { TTB0: other.root, ASID: 2 }, {}, rig.memory.reserve(64)!);
+    for (let round = 0; round < 3; round++) expect(rig.read(0x1000)).toBe(0x5000_0000);
+    for (let streamId = 1; streamId < 512; streamId++) {
+      if (streamId !== STREAM) expect(rig.read(0x1000, streamId)).toBe(ABORTED);
+    }
+    for (let round = 0; round < 3; round++) {
+      expect([rig.read(0x1000, 0), rig.read(0x1000)]).toEqual([0x6000_0000, 0x5000_0000]);
+    }
+  });
+
+  it("have translations found anew when they let go of something, however often those were used", () => {
+    const rig = new Rig();
+    const [one, other] = [mapped(rig), new PageTables(rig.memory)];
+    other.map(0x1000, 0x6000_0000);
+    rig.setStage1(STREAM, { TTB0: one.root, ASID: 1 });
+    const read = () => [rig.read(0x1000), rig.read(0x1000), rig.read(0x1000)];
+    expect(read()).toEqual([0x5000_0000, 0x5000_0000, 0x5000_0000]);
+    rig.writeCd({ V: 1, AA64: 1, T0SZ: 16, EPD1: 1, IPS: 5, R: 1, A: 1, ASID: 2, TTB0: other.root });
+    expect(rig.read(0x1000)).toBe(0x5000_0000);
+    rig.submit(commands.CFGI_CD.encode({ SID: STREAM, Leaf: 1 }));
+    expect(read()).toEqual([0x6000_0000, 0x6000_0000, 0x6000_0000]);
+    rig.writeSte(STREAM, { V: 1, Config: ABORT });
+    expect(rig.read(0x1000)).toBe(0x6000_0000);
+    rig.submit(commands.CFGI_STE.encode({ SID: STREAM, Leaf: 1 }));
+    expect(read()).toEqual([ABORTED, ABORTED, ABORTED]);
   });
 });

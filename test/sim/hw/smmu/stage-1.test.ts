@@ -122,6 +122,15 @@ describe("stage 1", () => {
     expect(rig.smmu.reach).toBe(0x10000 - 0x2345);
   });
 
+  it("takes no range for contiguous that is larger than all it can address", () => {
+    const { rig, tables } = stage1(26, 16384);
+    const block = 2 ** 25;
+    tables.map(0, 5 * block, 2, { contiguous: true });
+    tables.map(block, 9 * block, 2);
+    expect([rig.read(7), rig.read(block + 7)]).toEqual([5 * block + 7, 9 * block + 7]);
+    expect(rig.smmu.reach).toBe(block - 7);
+  });
+
   it("does not know blocks of 4 TiB with smaller addresses", () => {
     const { rig, tables } = stage1(48, 65536);
     tables.map(0, 0, 1);
@@ -175,10 +184,31 @@ describe("stage 1", () => {
       expect(rig.read(0x7f_ffff_f000)).toBe(0x5000_0000);
     }
     expect(rig.smmu.translateWide(STREAM, 0xffff_f800_0000_0000n, false)).toBe(ABORTED);
+    expect(rig.read(Number(high & 0xf_ffff_ffff_ffffn) + 0x1234)).toBe(ABORTED);
     rig.submit(commands.TLBI_NH_VA.encode({ ASID: 1, Address: high }));
     expect(rig.smmu.tlbSize).toBe(1);
     rig.submit(commands.TLBI_NH_VA.encode({ ASID: 1, Address: 0x7f_ffff_f000n }));
     expect(rig.smmu.tlbSize).toBe(0);
+  });
+
+  it.each([
+    [4096, 2],
+    [16384, 1],
+    [65536, 3],
+  ] as const)("has pages of %i bytes in the upper half for a TG1 of %i", (granule, TG1) => {
+    const rig = new Rig();
+    const upper = new PageTables(rig.memory, { granule, inputBits: 39 });
+    upper.map(0, 0x6_0000_0000);
+    rig.setStage1(STREAM, { EPD0: 1, EPD1: 0, TTB1: upper.root, T1SZ: 25, TG1 });
+    expect(rig.smmu.translateWide(STREAM, 0xffff_ff80_0000_0123n, false)).toBe(0x6_0000_0123);
+    expect(rig.smmu.reach).toBe(granule - 0x123);
+  });
+
+  it("takes a table's address for aligned as its size makes it", () => {
+    const { rig, tables } = stage1();
+    tables.map(0x1000, 0x5000_0000);
+    rig.setStage1(STREAM, { TTB0: tables.root + 0x7f0 });
+    expect(rig.read(0x1000)).toBe(0x5000_0000);
   });
 
   it("does not walk a half that is disabled", () => {
@@ -225,6 +255,8 @@ describe("stage 1", () => {
       ABORTED,
     ]);
     expect(rig.eventNames()).toEqual(["F_PERMISSION", "F_PERMISSION", "F_PERMISSION"]);
+    tables.map(3 * GiB, 0x5000_3000);
+    expect(rig.write(3 * GiB)).toBe(0x5000_3000);
     rig.setStage1(STREAM, { TTB0: tables.root, HAD0: 1 });
     rig.submit(commands.TLBI_NH_ALL.encode({}));
     expect([rig.write(GiB), rig.read(2 * GiB)]).toEqual([0x5000_1000, 0x5000_2000]);

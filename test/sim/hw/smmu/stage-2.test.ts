@@ -262,9 +262,13 @@ describe("stage 1 on stage 2", () => {
       expect([rig.write(0x1008), rig.read(0x1008)]).toEqual([ABORTED, HOST + 8]);
       expect([rig.write(0x2008), rig.read(0x2008)]).toEqual([ABORTED, HOST + 8]);
     }
+    above.map(2 ** 30, 0x30_0000_0000, 2);
+    below.map(0x30_0000_0000, HOST, 2, { write: false });
+    expect([rig.read(2 ** 30 + 0x3008), rig.write(2 ** 30 + 0x5008)]).toEqual([HOST + 0x3008, ABORTED]);
+    const third = { name: "F_PERMISSION", stage: 2, intermediateAddress: 0x30_0000_5000 };
     const first = { name: "F_PERMISSION", stage: 1, inputAddress: 0x1008n, intermediateAddress: 0 };
     const second = { name: "F_PERMISSION", stage: 2, inputAddress: 0x2008n, intermediateAddress: 0x20_0000_2000 };
-    expect(rig.events()).toMatchObject([first, second, first, second]);
+    expect(rig.events()).toMatchObject([first, second, first, second, third]);
   });
 
   it("keeps walks out of Device memory where S2PTW says so", () => {
