@@ -51,8 +51,16 @@ const twoPciePaths: Machine = {
   ],
 };
 
+/** The same with SMMUs that have stage 2 only, which keeps a mapping that may be written from being read. */
+const twoPciePathsStage2: Machine = {
+  ...twoPciePaths,
+  name: "two-pcie-paths-stage-2",
+  summary: "the same, and the SMMUs translate in stage 2 only",
+  arguments: (files) => [...twoPciePaths.arguments(files), "-global", "arm-smmuv3.stage=2"],
+};
+
 /** The first one is the default. */
-export const MACHINES: readonly Machine[] = [twoPciePaths];
+export const MACHINES: readonly Machine[] = [twoPciePaths, twoPciePathsStage2];
 
 /** A file name as QEMU reads it inside an option: a comma would start the next one. */
 export function optionValue(path: string): string {

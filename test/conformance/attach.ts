@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
-import { DmaMemory, type Fault, faulty, IoAddressSpace, type Machine } from "iospan";
+import { type DmaMemory, type Fault, faulty, IoAddressSpace, type Machine } from "iospan";
 import { consistent, refused } from "./expect.js";
+import { granuleOf, granules } from "./granule.js";
+import { isMirrored, type Mechanism, mechanismOf } from "./mechanism.js";
 import { type Rig, type Scenario, scenario } from "./rig.js";
-
-const PAGE = 4096;
 
 /** Errno values that the refusals below are made with (asm-generic/errno-base.h). */
 const EPERM = 1;
@@ -12,20 +12,42 @@ const EINVAL = 22;
 const open = (rig: Rig, machine: Machine, names: readonly string[]) =>
   IoAddressSpace.open(machine, names, { strategy: rig.strategy });
 
+/** Where mappings begin that a device which is attached later is to have, too: its IOMMU's pages may be larger. */
+const FIRST_IOVA = 0x40_0000;
+
+/** 32 mappings of 32 granules. */
+async function mapEach(space: IoAddressSpace, memory: DmaMemory, rig: Rig): Promise<void> {
+  const size = granuleOf(rig);
+  for (let offset = 0; offset < 32 * size; offset += size) {
+    await space.map(memory, { offset, size, iova: FIRST_IOVA + offset });
+  }
+}
+
 const ioctlNamed =
   (name: string): NonNullable<Fault["match"]> =>
   (call) =>
     call.ioctl?.name === name;
 
 /** What a hot attach may be refused with, and where. */
-const refusals: readonly Fault[] = [
-  { match: ioctlNamed("VFIO_GROUP_GET_STATUS"), nth: 1, errno: EINVAL },
-  { match: ioctlNamed("VFIO_GROUP_SET_CONTAINER"), nth: 1, errno: EPERM },
-  { match: ioctlNamed("VFIO_IOMMU_GET_INFO"), nth: 1, errno: EINVAL },
-  { match: ioctlNamed("VFIO_GROUP_GET_DEVICE_FD"), nth: 1, errno: EINVAL },
-  { match: (call) => call.name === "openat" && call.path !== "/dev/vfio/vfio", nth: 1, errno: EPERM },
-  { match: (call) => call.name === "pwrite64", nth: 1, errno: EPERM },
-];
+const refusals: Readonly<Record<Mechanism, readonly Fault[]>> = {
+  containers: [
+    { match: ioctlNamed("VFIO_GROUP_GET_STATUS"), nth: 1, errno: EINVAL },
+    { match: ioctlNamed("VFIO_GROUP_SET_CONTAINER"), nth: 1, errno: EPERM },
+    { match: ioctlNamed("VFIO_IOMMU_GET_INFO"), nth: 1, errno: EINVAL },
+    { match: ioctlNamed("VFIO_GROUP_GET_DEVICE_FD"), nth: 1, errno: EINVAL },
+    { match: (call) => call.name === "openat" && call.path !== "/dev/vfio/vfio", nth: 1, errno: EPERM },
+    { match: (call) => call.name === "pwrite64", nth: 1, errno: EPERM },
+  ],
+  iommufd: [
+    { match: (call) => call.name === "openat", nth: 1, errno: EPERM },
+    { match: ioctlNamed("VFIO_DEVICE_BIND_IOMMUFD"), nth: 1, errno: EPERM },
+    { match: ioctlNamed("VFIO_DEVICE_ATTACH_IOMMUFD_PT"), nth: 1, errno: EINVAL },
+    { match: ioctlNamed("IOMMU_IOAS_IOVA_RANGES"), nth: 1, errno: EINVAL },
+    { match: ioctlNamed("VFIO_IOMMU_GET_INFO"), nth: 1, errno: EINVAL },
+    { match: ioctlNamed("VFIO_DEVICE_GET_INFO"), nth: 1, errno: EINVAL },
+    { match: (call) => call.name === "pwrite64", nth: 1, errno: EPERM },
+  ],
+};
 
 const mirroredRefusals: readonly Fault[] = [
   { match: ioctlNamed("VFIO_SET_IOMMU"), nth: 1, errno: EPERM },
@@ -36,8 +58,8 @@ const mirroredRefusals: readonly Fault[] = [
 export const attach: readonly Scenario[] = [
   scenario("replays every mapping to a device attached later", async (rig) => {
     await using space = await open(rig, rig.machine, [rig.first]);
-    using memory = DmaMemory.allocate(rig.machine, 32 * PAGE);
-    for (let index = 0; index < 32; index += 1) await space.map(memory, { offset: index * PAGE, size: PAGE });
+    using memory = granules(rig, 32);
+    await mapEach(space, memory, rig);
     await space.attach(rig.second);
     consistent(space, 32);
     await space.attach(rig.neighbour);
@@ -50,12 +72,13 @@ export const attach: readonly Scenario[] = [
 
   scenario("attaches wholly or not at all, wherever the kernel refuses", async (rig) => {
     const syscalls = faulty(rig.machine.syscalls);
-    using memory = DmaMemory.allocate(rig.machine, 32 * PAGE);
+    using memory = granules(rig, 32);
     await using space = await open(rig, { syscalls }, [rig.first]);
-    for (let index = 0; index < 32; index += 1) await space.map(memory, { offset: index * PAGE, size: PAGE });
+    await mapEach(space, memory, rig);
     const before = rig.openFiles();
     const ranges = space.iovaRanges.ranges;
-    for (const fault of rig.strategy === "mirrored" ? [...refusals, ...mirroredRefusals] : refusals) {
+    const faults = refusals[mechanismOf(rig.strategy)];
+    for (const fault of isMirrored(rig) ? [...faults, ...mirroredRefusals] : faults) {
       syscalls.fault = fault;
       await assert.rejects(space.attach(rig.second), /injected/);
       assert.ok(syscalls.failed !== undefined);
@@ -71,7 +94,7 @@ export const attach: readonly Scenario[] = [
 
   scenario("refuses to attach what it cannot have, and stays as it was", async (rig) => {
     await using space = await open(rig, rig.machine, [rig.first]);
-    using _buffer = space.allocate(PAGE);
+    using _buffer = space.allocate(granuleOf(rig));
     await using other = await open(rig, rig.machine, [rig.second]);
     await refused("ERR_IOSPAN_GROUP_BUSY", () => space.attach(rig.second));
     await refused("ERR_IOSPAN_WRONG_DRIVER", () => space.attach(rig.stranger));
@@ -85,17 +108,17 @@ export const attach: readonly Scenario[] = [
 
   scenario("makes synchronous calls wait their turn by refusing them", async (rig) => {
     await using space = await open(rig, rig.machine, [rig.first]);
-    using buffer = space.allocate(PAGE);
+    using early = granules(rig, 1);
+    using late = granules(rig, 1);
+    const buffer = await space.map(early, { iova: FIRST_IOVA });
     const attaching = space.attach(rig.second);
-    await refused("ERR_IOSPAN_BUSY", () => space.allocate(PAGE));
+    await refused("ERR_IOSPAN_BUSY", () => space.allocate(granuleOf(rig)));
     await refused("ERR_IOSPAN_BUSY", () => buffer.unmapNow());
     await refused("ERR_IOSPAN_BUSY", () => space.audit());
-    const mapped = space.map(DmaMemory.allocate(rig.machine, PAGE));
+    const mapped = space.map(late);
     await attaching;
     await mapped;
     consistent(space, 2);
-    const [memory] = space.mappings.filter(({ iova }) => iova !== buffer.iova).map((mapping) => mapping.memory);
     for (const mapping of space.mappings) await mapping.unmap();
-    memory?.release();
   }),
 ];

@@ -1,45 +1,78 @@
 import assert from "node:assert/strict";
-import { DmaMemory, type Fd, IoAddressSpace, type Machine, type Syscalls } from "iospan";
+import { type DmaMemory, type Fd, IoAddressSpace, type Machine, type Syscalls } from "iospan";
+import { IOMMU_IOAS_MAP, IOMMU_IOAS_UNMAP, ioasAlloc, ioasMap, ioasUnmap } from "../../src/abi/iommufd-ioas.js";
 import { dmaMap, dmaUnmap, VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA } from "../../src/abi/vfio-container.js";
 import { intercepted } from "../../src/syscalls/intercepted.js";
 import { consistent, refused } from "./expect.js";
+import { granuleOf, granules } from "./granule.js";
+import { mechanismOf } from "./mechanism.js";
 import { type Rig, type Scenario, scenario } from "./rig.js";
 
-const PAGE = 4096;
+/** Changes what is mapped behind the space's back. */
+interface Tamper {
+  unmap(range: { readonly iova: bigint; readonly size: number }): void;
+  map(range: { readonly iova: bigint; readonly size: number; readonly address: bigint }): void;
+}
 
-/** A machine that tells which containers were made, so that a scenario can tamper with one behind the space's back. */
-function watched(machine: Machine): { machine: Machine; containers: Fd[] } {
-  const containers: Fd[] = [];
-  const syscalls: Syscalls = intercepted(machine.syscalls, (call, proceed) => {
-    if (call.ioctl?.name === "VFIO_SET_IOMMU" && call.fd !== undefined) containers.push(call.fd);
-    return proceed();
+/** A machine that tells where mappings are made. */
+function watched(machine: Machine): { machine: Machine; tamper(): Tamper } {
+  const tampers: Tamper[] = [];
+  const inner = machine.syscalls;
+  const syscalls: Syscalls = intercepted(inner, (call, proceed) => {
+    const result = proceed();
+    if (call.ioctl?.name === "VFIO_SET_IOMMU" && call.fd !== undefined) tampers.push(ofContainer(inner, call.fd));
+    if (call.ioctl?.name === "IOMMU_IOAS_ALLOC" && call.fd !== undefined && call.argument instanceof Uint8Array)
+      tampers.push(ofIoas(inner, call.fd, ioasAlloc.decode(call.argument).out_ioas_id));
+    return result;
   });
-  return { machine: { syscalls }, containers };
+  const tamper = () => {
+    const last = tampers.at(-1);
+    assert.ok(last !== undefined);
+    return last;
+  };
+  return { machine: { syscalls }, tamper };
+}
+
+function ofContainer(syscalls: Syscalls, fd: Fd): Tamper {
+  return {
+    unmap: ({ iova, size }) => syscalls.ioctl(fd, VFIO_IOMMU_UNMAP_DMA, dmaUnmap.encode({ iova, size })),
+    map: ({ iova, size, address }) =>
+      syscalls.ioctl(fd, VFIO_IOMMU_MAP_DMA, dmaMap.encode({ flags: 3, vaddr: address, iova, size })),
+  };
+}
+
+function ofIoas(syscalls: Syscalls, fd: Fd, ioas_id: number): Tamper {
+  return {
+    unmap: ({ iova, size }) => syscalls.ioctl(fd, IOMMU_IOAS_UNMAP, ioasUnmap.encode({ ioas_id, iova, length: size })),
+    map: ({ iova, size, address }) =>
+      syscalls.ioctl(fd, IOMMU_IOAS_MAP, ioasMap.encode({ ioas_id, flags: 7, user_va: address, iova, length: size })),
+  };
 }
 
 async function tampered(
   rig: Rig,
-  use: (space: IoAddressSpace, memory: DmaMemory, container: Fd) => Promise<void>,
+  use: (space: IoAddressSpace, memory: DmaMemory, tamper: Tamper) => Promise<void>,
 ): Promise<void> {
-  const { machine, containers } = watched(rig.machine);
+  const { machine, tamper } = watched(rig.machine);
   await using space = await IoAddressSpace.open(machine, [rig.first, rig.second], { strategy: rig.strategy });
-  using memory = DmaMemory.allocate(machine, 4 * PAGE);
-  const container = containers.at(-1);
-  assert.ok(container !== undefined);
-  await use(space, memory, container);
+  using memory = granules({ ...rig, machine }, 4);
+  await use(space, memory, tamper());
 }
+
+/** A container counts its mappings, an iommufd does not. */
+const counted = (rig: Rig): string[] => (mechanismOf(rig.strategy) === "containers" ? ["count"] : []);
 
 export const auditing: readonly Scenario[] = [
   scenario("the audit finds a mapping that an IOMMU lost, and so does its unmap", (rig) =>
-    tampered(rig, async (space, memory, container) => {
-      const lost = await space.map(memory, { size: PAGE });
-      await space.map(memory, { offset: PAGE, size: PAGE });
+    tampered(rig, async (space, memory, tamper) => {
+      const lost = await space.map(memory, { size: granuleOf(rig) });
+      await space.map(memory, { offset: granuleOf(rig), size: granuleOf(rig) });
       consistent(space, 2);
-      const { iova, size } = lost;
-      rig.machine.syscalls.ioctl(container, VFIO_IOMMU_UNMAP_DMA, dmaUnmap.encode({ iova, size }));
+      const { iova } = lost;
+      tamper.unmap(lost);
       const { consistent: agree, differences } = space.audit();
       assert.equal(agree, false);
-      assert.deepEqual(differences.map(({ problem }) => problem).sort(), ["count", "missing"]);
+      assert.deepEqual(differences.map(({ problem }) => problem).sort(), [...counted(rig), "missing"]);
       assert.equal(differences.find(({ problem }) => problem === "missing")?.range?.start, iova);
       const error = await refused("ERR_IOSPAN_UNMAP_SHORT", () => lost.unmap());
       assert.ok(error.iommu !== undefined && error.iommu.length > 0);
@@ -50,15 +83,15 @@ export const auditing: readonly Scenario[] = [
   ),
 
   scenario("the audit finds a mapping that nobody asked for", (rig) =>
-    tampered(rig, async (space, memory, container) => {
-      await space.map(memory, { size: PAGE, iova: 0x300000 });
-      const stray = dmaMap.encode({ flags: 3, vaddr: memory.address, iova: 0x500000, size: PAGE });
-      rig.machine.syscalls.ioctl(container, VFIO_IOMMU_MAP_DMA, stray);
+    tampered(rig, async (space, memory, tamper) => {
+      await space.map(memory, { size: granuleOf(rig), iova: 0x300000 });
+      const stray = { iova: 0x500000n, size: granuleOf(rig) };
+      tamper.map({ ...stray, address: memory.address });
       const { differences } = space.audit();
-      assert.deepEqual(differences.map(({ problem }) => problem).sort(), ["count", "stray"]);
+      assert.deepEqual(differences.map(({ problem }) => problem).sort(), [...counted(rig), "stray"]);
       const range = differences.find(({ problem }) => problem === "stray")?.range;
       assert.ok(range !== undefined && range.start <= 0x500000n && range.end >= 0x500fffn);
-      rig.machine.syscalls.ioctl(container, VFIO_IOMMU_UNMAP_DMA, dmaUnmap.encode({ iova: 0x500000, size: PAGE }));
+      tamper.unmap(stray);
       consistent(space, 1);
       for (const mapping of space.mappings) await mapping.unmap();
     }),

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import type { Call, Fd, IoAddressSpace, Machine } from "iospan";
+import { ioasUnmap } from "../../src/abi/iommufd-ioas.js";
+import { bindIommufd } from "../../src/abi/vfio-cdev.js";
 import { dmaUnmap, VFIO_DMA_UNMAP_FLAG } from "../../src/abi/vfio-container.js";
 import { containerFd } from "../../src/abi/vfio-group.js";
 import { irqSet, VFIO_IRQ_SET } from "../../src/abi/vfio-irq.js";
@@ -12,6 +14,7 @@ type Deed =
   | "bus master off"
   | "reset"
   | "close device"
+  /** Of an iommufd a device leaves when it is closed. */
   | "leave container"
   | "close group"
   | "unmap"
@@ -21,7 +24,7 @@ type Deed =
 /** One deed, from when it was begun to when it had been done, or refused: numbers that grow. */
 export interface Step {
   readonly deed: Deed;
-  /** A device's name; of containers their descriptor. */
+  /** A device's name; of containers and iommufds their descriptor. */
   readonly of: string;
   readonly call: Call;
   readonly begun: number;
@@ -31,21 +34,27 @@ export interface Step {
 /** PCI_COMMAND in the configuration space, as an offset in vfio-pci's file (VFIO_PCI_OFFSET_SHIFT is 40). */
 const COMMAND = (BigInt(VFIO_PCI_REGION_INDEX.CONFIG) << 40n) + 4n;
 const BUS_MASTER = 1 << 2;
+/** Where devices have nodes of their own. */
+const CDEVS = "/dev/vfio/devices/";
 
 /** Writes down, from {@link start} on, in which order a machine's devices are closed. */
 export class CloseLog {
   /** What to open the devices on. */
   readonly machine: Machine;
   readonly steps: Step[] = [];
+  readonly #machine: Machine;
   /** Devices by descriptor, and the groups that they are of. */
   readonly #devices = new Map<Fd, string>();
   readonly #groups = new Map<Fd, string>();
   readonly #containerOfGroup = new Map<Fd, Fd>();
+  /** Iommufds by device. */
+  readonly #iommufds = new Map<string, Fd>();
   #recording = false;
   #time = 0;
 
-  constructor({ syscalls }: Machine) {
-    this.machine = { syscalls: intercepted(syscalls, this.#around) };
+  constructor(machine: Machine) {
+    this.#machine = machine;
+    this.machine = { syscalls: intercepted(machine.syscalls, this.#around) };
   }
 
   start(): void {
@@ -56,8 +65,10 @@ export class CloseLog {
     return this.steps.filter((step) => step.deed === deed && (of === undefined || step.of === of));
   }
 
-  /** The container that a device's group is or was in. */
+  /** The container that a device's group is or was in, or the iommufd that the device is or was bound to. */
   containerOf(device: string): string {
+    const iommufd = this.#iommufds.get(device);
+    if (iommufd !== undefined) return String(iommufd);
     const [group] = [...this.#groups].find(([, name]) => name === device) ?? [];
     const container = group === undefined ? undefined : this.#containerOfGroup.get(group);
     assert.ok(container !== undefined, `${device} was not opened`);
@@ -76,13 +87,10 @@ export class CloseLog {
 
   /** Every mapping was unmapped in that container. */
   assertUnmapped(mappings: IoAddressSpace["mappings"], container: string): void {
-    const asked = this.of("unmap", container).map(({ call }) => dmaUnmap.decode(call.argument as Uint8Array));
+    const asked = this.of("unmap", container).map(({ call }) => unmappedBy(call));
     for (const { iova, size } of mappings) {
       const end = iova + BigInt(size);
-      const done = asked.some(
-        (one) =>
-          (one.flags & VFIO_DMA_UNMAP_FLAG.ALL) !== 0 || (one.iova <= iova && BigInt(one.iova) + one.size >= end),
-      );
+      const done = asked.some((one) => one.start <= iova && one.end >= end);
       assert.ok(done, `0x${iova.toString(16)} was not unmapped in container ${container}`);
     }
   }
@@ -111,6 +119,12 @@ export class CloseLog {
     return result;
   };
 
+  /** The device behind `vfio3`, whose link is `…/0000:02:00.0/vfio-dev/vfio3`. */
+  #nameOf(node: string): string {
+    const parts = this.#machine.syscalls.readLink(`/sys/class/vfio-dev/${node}`).split("/");
+    return parts.at(-3) ?? "";
+  }
+
   #tick(): number {
     this.#time += 1;
     return this.#time;
@@ -137,7 +151,7 @@ export class CloseLog {
       return ["bus master off", device];
     if (ioctl?.name === "VFIO_DEVICE_SET_IRQS" && isOff(bytes)) return ["interrupt off", device];
     if (ioctl?.name === "VFIO_DEVICE_RESET") return ["reset", device];
-    if (ioctl?.name === "VFIO_IOMMU_UNMAP_DMA") return ["unmap", String(fd)];
+    if (ioctl?.name === "VFIO_IOMMU_UNMAP_DMA" || ioctl?.name === "IOMMU_IOAS_UNMAP") return ["unmap", String(fd)];
     if (ioctl?.name === "VFIO_GROUP_UNSET_CONTAINER") return ["leave container", this.#groups.get(fd)];
     return [];
   }
@@ -146,18 +160,34 @@ export class CloseLog {
     if (device !== undefined) return ["close device", device];
     const group = this.#groups.get(fd);
     if (group !== undefined) return ["close group", group];
-    return [...this.#containerOfGroup.values()].includes(fd) ? ["close container", String(fd)] : [];
+    const containers = [...this.#containerOfGroup.values(), ...this.#iommufds.values()];
+    return containers.includes(fd) ? ["close container", String(fd)] : [];
   }
 
-  #learn({ fd, ioctl, argument }: Call, answer: unknown): void {
+  #learn({ fd, ioctl, argument, path }: Call, answer: unknown): void {
+    if (path?.startsWith(CDEVS)) this.#devices.set(answer as Fd, this.#nameOf(path.slice(CDEVS.length)));
     if (fd === undefined || !(argument instanceof Uint8Array)) return;
     if (ioctl?.name === "VFIO_GROUP_SET_CONTAINER")
       this.#containerOfGroup.set(fd, containerFd.decode(argument).fd as Fd);
+    if (ioctl?.name === "VFIO_DEVICE_BIND_IOMMUFD")
+      this.#iommufds.set(this.#devices.get(fd) ?? "", bindIommufd.decode(argument).iommufd as Fd);
     if (ioctl?.name !== "VFIO_GROUP_GET_DEVICE_FD") return;
     const name = new TextDecoder().decode(argument).replace("\0", "");
     this.#groups.set(fd, name);
     this.#devices.set(answer as Fd, name);
   }
+}
+
+/** The IOVAs that a call unmaps. */
+function unmappedBy({ ioctl, argument }: Call): { readonly start: bigint; readonly end: bigint } {
+  assert.ok(argument instanceof Uint8Array);
+  if (ioctl?.name === "IOMMU_IOAS_UNMAP") {
+    const { iova, length } = ioasUnmap.decode(argument);
+    return { start: iova, end: iova + length };
+  }
+  const { flags, iova, size } = dmaUnmap.decode(argument);
+  const all = (flags & VFIO_DMA_UNMAP_FLAG.ALL) !== 0;
+  return { start: iova, end: all ? 2n ** 64n : iova + size };
 }
 
 /** The first all happen, and have happened before any of the others begins. */

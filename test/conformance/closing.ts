@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import {
   Container,
   Device,
-  DmaMemory,
   type Fault,
   faulty,
   findDevice,
@@ -14,9 +13,10 @@ import {
 import { EDU_BUFFER_SIZE, Edu } from "../../examples/edu/edu.js";
 import { CloseLog, precede } from "./close-log.js";
 import { consistent, refused } from "./expect.js";
+import { granuleOf, granules } from "./granule.js";
+import { type Mechanism, mechanismOf } from "./mechanism.js";
 import { type Rig, type Scenario, scenario } from "./rig.js";
 
-const PAGE = 4096;
 const EIO = 5;
 
 /** A device of the space that is closed, and the interrupt that is armed then. */
@@ -49,15 +49,25 @@ async function openArmed(machine: Machine, rig: Rig, devices: readonly ToClose[]
   return { space, silenced };
 }
 
+/** How a device goes: with a group the group leaves the container, with a node of its own closing it is all there is. */
+const LEAVING = {
+  containers: ["close device", "leave container", "close group"],
+  iommufd: ["close device"],
+} as const;
+/** The one of these steps that takes it out. */
+const LEAVES = { containers: "leave container", iommufd: "close device" } as const;
+
 /** One device: interrupts off, then no bus mastering, then the reset, then closed, and only then out of its container. */
-function closedInOrder(log: CloseLog, { name, interrupt, mastering, resettable }: Silenced): void {
+function closedInOrder(
+  log: CloseLog,
+  { name, interrupt, mastering, resettable }: Silenced,
+  mechanism: Mechanism = "containers",
+): void {
   const steps = [
     ...(interrupt === undefined ? [] : ["interrupt off" as const]),
     ...(mastering ? ["bus master off" as const] : []),
     ...(resettable ? ["reset" as const] : []),
-    "close device" as const,
-    "leave container" as const,
-    "close group" as const,
+    ...LEAVING[mechanism],
   ];
   for (const [index, deed] of steps.entries()) {
     for (const later of steps.slice(index + 1)) {
@@ -66,20 +76,21 @@ function closedInOrder(log: CloseLog, { name, interrupt, mastering, resettable }
   }
   const container = log.containerOf(name);
   precede(
-    log.of("leave container", name),
+    log.of(LEAVES[mechanism], name),
     log.of("close container", container),
     `${name} leaves, the container closes`,
   );
 }
 
 /** No device can do anything any more when the first mapping goes. */
-function silencedBeforeUnmaps(log: CloseLog, { name, interrupt, mastering, resettable }: Silenced): void {
+function silencedBeforeUnmaps(log: CloseLog, silenced: Silenced, mechanism: Mechanism): void {
+  const { name, interrupt, mastering, resettable } = silenced;
   const unmaps = log.of("unmap");
   if (interrupt !== undefined) precede(log.of("interrupt off", name), unmaps, `${name}: interrupts off, then unmaps`);
   if (mastering) precede(log.of("bus master off", name), unmaps, `${name}: bus mastering off, then unmaps`);
   if (resettable) precede(log.of("reset", name), unmaps, `${name}: reset, then unmaps`);
   const own = log.of("unmap", log.containerOf(name));
-  precede(own, log.of("leave container", name), `unmaps, then ${name} leaves the container`);
+  precede(own, log.of(LEAVES[mechanism], name), `unmaps, then ${name} leaves the container`);
 }
 
 /** Closes a space with devices that are in use, where `fault` lets it, and looks at the order in which that happens. */
@@ -88,9 +99,10 @@ export async function closesInOrder(rig: Rig, devices: readonly ToClose[], fault
   const syscalls = faulty(rig.machine.syscalls);
   const log = new CloseLog({ syscalls });
   const { space, silenced } = await openArmed(log.machine, rig, devices);
-  using memory = DmaMemory.allocate(log.machine, 4 * PAGE, { hugePages: "no" });
-  for (const offset of [0, PAGE, 3 * PAGE]) await space.map(memory, { offset, size: PAGE });
-  const buffer = space.allocate(PAGE);
+  const granule = granuleOf(rig);
+  using memory = granules({ ...rig, machine: log.machine }, 4, { hugePages: "no" });
+  for (const index of [0, 1, 3]) await space.map(memory, { offset: index * granule, size: granule });
+  const buffer = space.allocate(granule);
   const { address, size } = buffer.memory;
   const { mappings } = space;
   log.start();
@@ -99,8 +111,8 @@ export async function closesInOrder(rig: Rig, devices: readonly ToClose[], fault
   else await refused("ERR_IOSPAN_CLOSE_INCOMPLETE", () => space.close());
   if (fault !== undefined) assert.ok(syscalls.failed !== undefined);
   for (const device of silenced) {
-    silencedBeforeUnmaps(log, device);
-    closedInOrder(log, device);
+    silencedBeforeUnmaps(log, device, mechanismOf(rig.strategy));
+    closedInOrder(log, device, mechanismOf(rig.strategy));
     log.assertUnmapped(mappings, log.containerOf(device.name));
   }
   precede(log.of("unmap"), log.changesOf(address, size), "unmaps, then the memory is given back");
@@ -115,9 +127,12 @@ const obstacles: Readonly<Record<string, Fault>> = {
   "interrupts off": ioctl("VFIO_DEVICE_SET_IRQS"),
   "bus master off": { match: (call) => call.name === "pwrite64", nth: 1, errno: EIO },
   reset: ioctl("VFIO_DEVICE_RESET"),
-  unmap: ioctl("VFIO_IOMMU_UNMAP_DMA"),
-  "leave container": ioctl("VFIO_GROUP_UNSET_CONTAINER"),
   close: { match: (call) => call.name === "close", nth: 1, errno: EIO },
+};
+
+const ownObstacles: Readonly<Record<Mechanism, Readonly<Record<string, Fault>>>> = {
+  containers: { unmap: ioctl("VFIO_IOMMU_UNMAP_DMA"), "leave container": ioctl("VFIO_GROUP_UNSET_CONTAINER") },
+  iommufd: { unmap: ioctl("IOMMU_IOAS_UNMAP") },
 };
 
 export const closing: readonly Scenario[] = [
@@ -126,7 +141,7 @@ export const closing: readonly Scenario[] = [
   ),
 
   scenario("keeps to the order of closing, and leaves no step out, when a step fails", async (rig) => {
-    const steps = Object.entries(obstacles);
+    const steps = Object.entries({ ...obstacles, ...ownObstacles[mechanismOf(rig.strategy)] });
     for (const [step, fault] of rig.depth === "full" ? steps : steps.slice(0, 1)) {
       try {
         await closesInOrder(rig, armed(rig), fault);
@@ -142,12 +157,12 @@ export const closing: readonly Scenario[] = [
       const both = armed(rig).slice(0, 2);
       const { space, silenced } = await openArmed(log.machine, rig, index === 0 ? both : [...both].reverse());
       await using _space = space;
-      using _buffer = space.allocate(PAGE);
+      using _buffer = space.allocate(granuleOf(rig));
       const [leaving, staying] = silenced;
       assert.ok(leaving !== undefined && staying !== undefined);
       log.start();
       await space.detach(leaving.name);
-      closedInOrder(log, leaving);
+      closedInOrder(log, leaving, mechanismOf(rig.strategy));
       const container = log.containerOf(leaving.name);
       precede(log.of("reset", leaving.name), log.of("unmap"), "reset, then unmaps");
       assert.deepEqual(
@@ -189,7 +204,7 @@ export const closing: readonly Scenario[] = [
 
   scenario("a transfer under way when the space closes does not reach the memory any more", async (rig) => {
     const names = [rig.first, rig.second];
-    using memory = DmaMemory.allocate(rig.machine, EDU_BUFFER_SIZE);
+    using memory = granules(rig, 1);
     const space = await IoAddressSpace.open(rig.machine, names, { strategy: rig.strategy });
     memory.bytes.fill(0x11);
     const { iova } = await space.map(memory);

@@ -1,20 +1,31 @@
-import { bindToVfio, type StrategyName, strategyNames } from "iospan";
+import { bindToVfio, iommufdStrategyNames, type StrategyName, strategyNames } from "iospan";
 import { describe, it } from "vitest";
 import { edu } from "../../src/sim/hw/edu.js";
 import type { PlatformDescription } from "../../src/sim/linux/description.js";
 import { type MachineOneOptions, machineOne, machineOneDescription } from "../../src/sim/linux/machine-one.js";
+import { mechanismOf } from "./mechanism.js";
 import { platform } from "./platform.js";
 import type { PlatformRig, Rig, Scenario } from "./rig.js";
 import { scenarios } from "./scenarios.js";
 
+/** With one domain for all devices they have to be behind one SMMU. */
+function whereItWorks(strategy: StrategyName, options: MachineOneOptions): MachineOneOptions {
+  const { iommus, devices } = { ...machineOneDescription(), ...options };
+  const [first] = iommus;
+  if (strategy !== "single-domain" || first === undefined) return options;
+  return { ...options, iommus: [first], devices: devices.map((device) => ({ ...device, iommu: first.name })) };
+}
+
 /** The laboratory's first machine, simulated: what lab/guest/prove.ts runs on real kernels runs here. */
 function simulatedRig(strategy: StrategyName, options: MachineOneOptions = {}): Rig {
-  const kernel = machineOne({ hugepages2M: 8, ...options });
+  const iommufd = mechanismOf(strategy) === "iommufd";
+  const kernel = machineOne({ hugepages2M: 8, iommufd, ...whereItWorks(strategy, options) });
   const machine = { syscalls: kernel };
   bindToVfio(machine, "0000:01:00.0");
   return {
     machine,
     strategy,
+    oneIommu: strategy === "single-domain",
     first: "0000:02:00.0",
     second: "0000:22:00.0",
     neighbour: "0000:01:00.0",
@@ -61,9 +72,12 @@ function runAll<R extends Rig>(list: readonly Scenario<R>[], makeRig: () => R): 
   }
 }
 
-describe.each(strategyNames)("with the strategy %s on a simulated machine", (strategy) => {
-  for (const [subject, list] of Object.entries(scenarios)) {
-    describe(subject, () => runAll(list, () => simulatedRig(strategy)));
-  }
-  describe("platform", () => runAll(platform, () => platformRig(strategy)));
-});
+describe.each([...strategyNames, ...iommufdStrategyNames])(
+  "with the strategy %s on a simulated machine",
+  (strategy) => {
+    for (const [subject, list] of Object.entries(scenarios)) {
+      describe(subject, () => runAll(list, () => simulatedRig(strategy)));
+    }
+    describe("platform", () => runAll(platform, () => platformRig(strategy)));
+  },
+);

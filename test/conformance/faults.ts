@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import {
   type Call,
-  DmaMemory,
+  type DmaMemory,
   type Fault,
   type FaultySyscalls,
   faulty,
@@ -10,9 +10,12 @@ import {
   type Machine,
 } from "iospan";
 import { consistent, refused } from "./expect.js";
+import { granuleOf, granules } from "./granule.js";
+import { isMirrored } from "./mechanism.js";
 import { type Rig, type Scenario, scenario } from "./rig.js";
 
-const PAGE = 4096;
+/** Where mappings begin that are replayed. */
+const FIRST_IOVA = 0x40_0000;
 /** Errno values that calls are made to fail with (asm-generic/errno-base.h). */
 const EIO = 5;
 const ENOMEM = 12;
@@ -33,12 +36,14 @@ function replaying({ maps, unmaps }: { maps: number; unmaps: number }): Program 
   return async (rig, syscalls, run) => {
     const machine = { syscalls };
     run.doing = "memory";
-    const memory = DmaMemory.allocate(machine, maps * PAGE);
+    const size = granuleOf(rig);
+    const memory = granules({ ...rig, machine }, maps);
     run.memory = memory;
     run.doing = "devices";
     const space = await IoAddressSpace.open(machine, [rig.first, rig.neighbour], { strategy: rig.strategy });
     run.space = space;
-    for (let index = 0; index < maps; index += 1) await space.map(memory, { offset: index * PAGE, size: PAGE });
+    for (let index = 0; index < maps; index += 1)
+      await space.map(memory, { offset: index * size, size, iova: FIRST_IOVA + index * size });
     for (const mapping of space.mappings.slice(0, unmaps)) await mapping.unmap();
     await space.attach(rig.second);
     // Nobody was told of the failure: then nothing may be missing for it. (Asked after it only: asking is calls, too.)
@@ -54,15 +59,16 @@ function replaying({ maps, unmaps }: { maps: number; unmaps: number }): Program 
 const varied: Program = async (rig, syscalls, run) => {
   const machine = { syscalls };
   run.doing = "memory";
-  const memory = DmaMemory.allocate(machine, 4 * PAGE, { hugePages: "no" });
+  const size = granuleOf(rig);
+  const memory = granules({ ...rig, machine }, 4, { hugePages: "no" });
   run.memory = memory;
   run.doing = "devices";
   const space = await IoAddressSpace.open(machine, [rig.first, rig.second], { strategy: rig.strategy });
   run.space = space;
   const device = space.interface(rig.first);
   run.doing = "both";
-  const buffer = space.allocate(PAGE);
-  space.allocate(2 * PAGE, { backing: "memfd" });
+  const buffer = space.allocate(size);
+  space.allocate(2 * size, { backing: "memfd" });
   run.doing = "devices";
   device.interrupt("msi").close();
   device.interrupt("intx").close();
@@ -70,7 +76,7 @@ const varied: Program = async (rig, syscalls, run) => {
   device.interrupt("msi");
   device.region("bar0").read32(0);
   await device.reset();
-  await allOf([0, 1, 2, 3].map((index) => space.map(memory, { offset: index * PAGE, size: PAGE })));
+  await allOf([0, 1, 2, 3].map((index) => space.map(memory, { offset: index * size, size })));
   await allOf(space.mappings.filter((mapping) => mapping.memory === memory).map((mapping) => mapping.unmap()));
   const again = await space.map(memory);
   run.doing = "both";
@@ -192,14 +198,14 @@ async function breaks(rig: Rig, doing: "map" | "unmap"): Promise<void> {
     doing === "map" ? ["VFIO_IOMMU_MAP_DMA", "VFIO_IOMMU_UNMAP_DMA"] : ["VFIO_IOMMU_UNMAP_DMA", "VFIO_IOMMU_MAP_DMA"];
   const { machine, arm, disarm } = refusingTwice(rig.machine, call ?? "", undoing ?? "");
   const space = await IoAddressSpace.open(machine, [rig.first, rig.second], { strategy: rig.strategy });
-  const kept = space.allocate(PAGE);
-  const memory = DmaMemory.allocate(machine, PAGE);
+  const kept = space.allocate(granuleOf(rig));
+  const memory = granules({ ...rig, machine }, 1);
   const mapping = doing === "unmap" ? await space.map(memory) : undefined;
   arm();
   const error = await refused("ERR_IOSPAN_INCONSISTENT", () => mapping?.unmap() ?? space.map(memory));
   disarm();
   assert.equal(space.broken, error);
-  await refused("ERR_IOSPAN_INCONSISTENT", () => space.allocate(PAGE));
+  await refused("ERR_IOSPAN_INCONSISTENT", () => space.allocate(granuleOf(rig)));
   await refused("ERR_IOSPAN_INCONSISTENT", () => space.map(memory));
   await refused("ERR_IOSPAN_INCONSISTENT", () => space.attach(rig.neighbour));
   await refused("ERR_IOSPAN_BUSY", () => memory.release());
@@ -211,7 +217,7 @@ async function breaks(rig: Rig, doing: "map" | "unmap"): Promise<void> {
 }
 
 const onlyMirrored: Scenario["skip"] = (rig) =>
-  rig.strategy === "mirrored" ? undefined : "with one container a map is one call, and so is an unmap";
+  isMirrored(rig) ? undefined : "with one container a map is one call, and so is an unmap";
 
 const onlyFull: Scenario["skip"] = (rig) =>
   rig.depth === "full" ? undefined : "a sample of them comes last; all of them takes minutes";

@@ -1,10 +1,14 @@
 import assert from "node:assert/strict";
-import { DmaMemory, IoAddressSpace, type Mapping } from "iospan";
+import { type DmaMemory, IoAddressSpace, type Mapping } from "iospan";
 import { consistent } from "./expect.js";
+import { granuleOf, granules } from "./granule.js";
 import { type Rig, type Scenario, scenario } from "./rig.js";
 
-const PAGE = 4096;
+/** Granules of memory, and of addresses for mappings that are told where to be. */
 const PAGES = 256;
+const PLACES = 1024;
+const MOST_PAGES = 64;
+const LOWEST_PLACE = 0x4000_0000n;
 const MOST_LIVE = 200;
 
 /** Mulberry32: small, and the same numbers everywhere for the same seed. */
@@ -38,22 +42,42 @@ async function churn(rig: Rig, operations: number, batch: number): Promise<void>
 
 async function churnFrom(draw: (below: number) => number, rig: Rig, operations: number, batch: number): Promise<void> {
   await using space = await IoAddressSpace.open(rig.machine, [rig.first, rig.second], { strategy: rig.strategy });
-  using memory = DmaMemory.allocate(rig.machine, PAGES * PAGE, { hugePages: "no" });
+  using memory = granules(rig, PAGES, { hugePages: "no" });
+  const page = granuleOf(rig);
+  const places = placesIn(space, page);
   const live: Mapping[] = [];
   for (let done = 0; done < operations; done += 1) {
     if (live.length === MOST_LIVE || (live.length > 0 && draw(5) < 2)) await remove(live, draw);
-    else await add(space, memory, live, draw);
+    else await add({ space, memory, page, places }, live, draw);
     if ((done + 1) % batch === 0) check(space, live, `after ${done + 1} operations`);
   }
   while (live.length > 0) await remove(live, draw);
   check(space, live, "at the end");
 }
 
-async function add(space: IoAddressSpace, memory: DmaMemory, live: Mapping[], draw: (below: number) => number) {
-  const pages = 1 + draw(draw(8) === 0 ? 64 : 4);
-  const options = { offset: draw(PAGES - pages) * PAGE, size: pages * PAGE };
-  const fixed = 0x4000_0000 + draw(1024) * PAGE;
-  const taken = live.some((other) => other.iova < fixed + options.size && other.iova + BigInt(other.size) > fixed);
+/** The first address from 1 GiB on with so many places that all IOMMUs allow. */
+function placesIn({ iovaRanges }: IoAddressSpace, page: number): bigint {
+  for (const { start, end } of iovaRanges.ranges) {
+    const from = start > LOWEST_PLACE ? start : LOWEST_PLACE;
+    if (from + BigInt((PLACES + MOST_PAGES) * page) <= end) return from;
+  }
+  assert.fail("no room for mappings that are told where to be");
+}
+
+interface Field {
+  readonly space: IoAddressSpace;
+  readonly memory: DmaMemory;
+  readonly page: number;
+  readonly places: bigint;
+}
+
+async function add({ space, memory, page, places }: Field, live: Mapping[], draw: (below: number) => number) {
+  const pages = 1 + draw(draw(8) === 0 ? MOST_PAGES : 4);
+  const options = { offset: draw(PAGES - pages) * page, size: pages * page };
+  const fixed = places + BigInt(draw(PLACES) * page);
+  const taken = live.some(
+    (other) => other.iova < fixed + BigInt(options.size) && other.iova + BigInt(other.size) > fixed,
+  );
   live.push(await space.map(memory, draw(3) === 0 && !taken ? { ...options, iova: fixed } : options));
 }
 

@@ -9,12 +9,18 @@ export interface Rig {
   readonly strategy: StrategyName;
   /** An `edu` device. */
   readonly first: string;
-  /** An `edu` device behind another IOMMU. */
+  /** An `edu` device behind another IOMMU, unless all are behind {@link oneIommu}. */
   readonly second: string;
   /** Any other device, behind the IOMMU of `first`. */
   readonly neighbour: string;
   /** A device that is not bound to VFIO. */
   readonly stranger: string;
+  /** All devices are behind one IOMMU, which the strategy `single-domain` needs. */
+  readonly oneIommu?: boolean;
+  /** Bytes that mappings for all of the devices are made of, where that is more than the 4096 of one of the IOMMUs. */
+  readonly granule?: number;
+  /** False where the kernel cannot map the doorbell of `second`: its IOMMU's pages are larger than the processor's. */
+  readonly secondHasMsi?: boolean;
   /** `quick`: fewer random operations and a shorter program under fault injection; the same checks. */
   readonly depth: "quick" | "full";
   /** Calls take milliseconds: of the slow scenarios one variant is enough. */
@@ -27,6 +33,8 @@ export interface Rig {
 export interface PlatformRig extends Rig {
   /** The registers of an `edu` in its first frame, its wire as the first, level-triggered interrupt; behind the IOMMU of `second`. */
   readonly port: string;
+  /** False where its third frame can be written to as well: firmware that is a device tree cannot say that it must not. */
+  readonly readOnlyFrame?: boolean;
 }
 
 /** One behaviour, told by its name. Throws where the machine behaves otherwise. */

@@ -17,8 +17,9 @@ import {
 } from "../../../abi/iommufd-ioas.js";
 import type { DmaProtection } from "../iommu/iommu.js";
 import { refuse } from "../refusal.js";
+import { exactly, type MapPiece } from "./area.js";
 import type { IommufdContext } from "./context.js";
-import { exactly, type Ioas, type MapPiece } from "./ioas.js";
+import type { Ioas } from "./ioas.js";
 import { command, type IommufdCall } from "./ioctl-table.js";
 import { type IovaSpan, LAST_IOVA } from "./iova-rules.js";
 import { UserPages } from "./user-pages.js";

@@ -2,24 +2,10 @@ import { IntervalMap } from "../../interval-map.js";
 import type { DmaProtection, IommuDomain } from "../iommu/iommu.js";
 import type { GroupMember } from "../iommu/iommu-group.js";
 import { refuse } from "../refusal.js";
+import { type Area, enterArea, exactly, type MapPiece } from "./area.js";
 import type { HwPageTable } from "./hw-page-table.js";
 import { chooseIova } from "./iova-choice.js";
 import { IovaRules, type IovaSpan, LAST_IOVA } from "./iova-rules.js";
-import type { UserPages } from "./user-pages.js";
-
-/** A part of memory to map. */
-export interface MapPiece {
-  readonly pages: UserPages;
-  /** Bytes from the start of the pages' range. */
-  readonly offset: number;
-  readonly length: number;
-}
-
-/** One mapping: the kernel's `struct iopt_area`. */
-export interface Area extends MapPiece {
-  readonly iova: number;
-  readonly protection: DmaProtection;
-}
 
 /** An I/O address space of an iommufd: one set of mappings for any number of domains (drivers/iommu/iommufd/io_pagetable.c). */
 export class Ioas {
@@ -182,6 +168,11 @@ export class Ioas {
     for (const { start, end } of [...this.areas]) this.areas.remove(start, end);
   }
 
+  /** Bytes that are mapped in one go. */
+  get #step(): number {
+    return this.#largePages ? Number.POSITIVE_INFINITY : this.#pageSize;
+  }
+
   #calculateAlignment(): void {
     const smallest = this.#domains.map(({ pageSizes }) => Number(pageSizes & -pageSizes));
     this.#alignment = Math.max(this.#largePages ? 1 : this.#pageSize, ...smallest);
@@ -247,7 +238,7 @@ export class Ioas {
     const done: IommuDomain[] = [];
     try {
       for (const domain of this.#domains) {
-        this.#enter(domain, area);
+        enterArea(domain, area, this.#step);
         done.push(domain);
       }
     } catch (error) {
@@ -269,7 +260,7 @@ export class Ioas {
       for (const { value: area } of this.areas) {
         if (isFirst) area.pages.hold(area.offset, area.offset + area.length);
         try {
-          this.#enter(domain, area);
+          enterArea(domain, area, this.#step);
         } catch (error) {
           if (isFirst) area.pages.release(area.offset, area.offset + area.length);
           throw error;
@@ -287,30 +278,4 @@ export class Ioas {
     domain.unmap(iova, length);
     if (this.#domains.length === 0) pages.release(offset, offset + length);
   }
-
-  /** All of an area or nothing of it; page by page where large pages are switched off. */
-  #enter(domain: IommuDomain, { iova, pages, offset, length, protection }: Area): void {
-    let at = iova;
-    try {
-      for (const extent of pages.extents(offset, offset + length)) {
-        const step = this.#largePages ? extent.length : this.#pageSize;
-        for (let done = 0; done < extent.length; done += step) {
-          const size = Math.min(step, extent.length - done);
-          domain.map(at, extent.address + done, size, protection);
-          at += size;
-        }
-      }
-    } catch (error) {
-      if (at > iova) domain.unmap(iova, at - iova);
-      throw error;
-    }
-  }
-}
-
-/** An address as a number, which beyond 2^53 has the multiples of pages only. */
-export function exactly(value: bigint): number {
-  const number = Number(value);
-  return BigInt(number) === value
-    ? number
-    : refuse("ENOSYS", "addresses beyond 2^53 that are no pages are not simulated");
 }
