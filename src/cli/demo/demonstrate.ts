@@ -5,6 +5,7 @@ import type { SimulatedMachine } from "../../sim/simulated-machine.js";
 import type { ApproachName } from "./approaches.js";
 import { type FoundEngine, findEngines } from "./engines.js";
 import { type Circumstances, expectation } from "./expectation.js";
+import { expectedGain, isAsFastAs } from "./gain.js";
 import { granuleOf } from "./granule.js";
 import type { ApproachReport, DemoResult, Expectation, InterfaceReport, IommuReport, MachineReport } from "./result.js";
 import { type Outcome, type TrialParts, tryApproach } from "./trial.js";
@@ -33,7 +34,7 @@ export async function demonstrate(boot: () => SimulatedMachine, options: DemoOpt
     const machine = boot();
     const parts = { ...options, machine, engines: findEngines(machine) };
     const outcome = await onVfio(machine, names, () => tryApproach(approach, parts));
-    approaches.push(judge(outcome, expectation(approach, expected)));
+    approaches.push(judge(outcome, expectation(approach, expected), report));
   }
   const asExpected = approaches.every((each) => each.asExpected);
   return { machine: report, approaches, asExpected, kernelLog: approaches.flatMap(({ kernelLog }) => kernelLog) };
@@ -63,10 +64,11 @@ function circumstances({ description, syscalls }: SimulatedMachine, report: Mach
 }
 
 /** A refusal comes before anything is mapped; what fails later was not refused. */
-function judge(outcome: Outcome, expected: Expectation): ApproachReport {
-  const { works, mappedBytes, error } = outcome;
+function judge(outcome: Outcome, expected: Expectation, { gain }: MachineReport): ApproachReport {
+  const { works, mappedBytes, error, throughput } = outcome;
   const isRefusal = mappedBytes === 0 && (expected.errno === null || expected.errno === error?.errno);
-  return { ...outcome, expected, asExpected: works === expected.works && (works || isRefusal) };
+  const isFast = gain === null || throughput === null || isAsFastAs(throughput, gain);
+  return { ...outcome, expected, asExpected: works === expected.works && (works ? isFast : isRefusal) };
 }
 
 function machineReport(machine: SimulatedMachine, engines: readonly FoundEngine[], chip: string): MachineReport {
@@ -78,6 +80,7 @@ function machineReport(machine: SimulatedMachine, engines: readonly FoundEngine[
     iommus: [...names].sort().map((name) => iommuReport(machine, name)),
     interfaces: interfaces.map(interfaceReport),
     engines: engines.map(({ kind, interfaces: own }) => ({ kind, interfaces: own.map(({ name }) => name) })),
+    gain: expectedGain(machine, engines[0]?.interfaces.map(({ name }) => name) ?? []),
   };
 }
 

@@ -1,7 +1,7 @@
 import { bad, good, type Line, line, strong, WIDTH } from "../text/line.js";
-import { counted, listed } from "../text/quantity.js";
+import { bytesPerSecond, counted, listed } from "../text/quantity.js";
 import { wrap } from "../text/wrap.js";
-import type { ApproachReport, DemoResult } from "./result.js";
+import type { ApproachReport, DemoResult, MachineReport } from "./result.js";
 
 /** What it all comes to. */
 export function renderVerdict(result: DemoResult): readonly Line[] {
@@ -27,13 +27,21 @@ function successes({ machine, approaches }: DemoResult): string {
   if (working.length === 0) return "";
   const names = listed(working.map(({ approach }) => approach));
   const who = ["", "the interface reads and writes", "both interfaces read and write"][machine.interfaces.length];
-  return `With ${names}, ${who ?? "all interfaces read and write"} the same memory at the same addresses${gain(working)}.`;
+  return `With ${names}, ${who ?? "all interfaces read and write"} the same memory at the same addresses${gain(working, machine)}.`;
 }
 
-function gain(working: readonly ApproachReport[]): string {
+/** Below it nobody would call it faster. */
+const LEAST_GAIN = 1.05;
+
+function gain(working: readonly ApproachReport[], { gain: expected }: MachineReport): string {
   const [throughput] = working.flatMap((each) => each.throughput ?? []);
   if (throughput === undefined || throughput.paths.length < 2) return "";
   const isPair = throughput.paths.length === 2;
   const paths = isPair ? "both paths" : `all ${throughput.paths.length} paths`;
+  if (throughput.ratio < LEAST_GAIN) {
+    const memory = expected?.limit === "memory" ? expected.memoryBandwidth : null;
+    const why = memory === null ? "" : `: memory, with ${bytesPerSecond(memory)} for reads and writes, is the limit`;
+    return `, but ${paths} together copy no faster than the ${isPair ? "faster" : "fastest"} alone${why}`;
+  }
   return `, and ${paths} together copy ${throughput.ratio.toFixed(2)} times as fast as the ${isPair ? "faster" : "fastest"} alone`;
 }

@@ -20,6 +20,18 @@ export interface MachineReport {
   readonly iommus: readonly IommuReport[];
   readonly interfaces: readonly InterfaceReport[];
   readonly engines: readonly EngineReport[];
+  /** What the second path of the first engine should be worth. */
+  readonly gain: GainReport | null;
+}
+
+/** What a chip's links and memory allow. */
+export interface GainReport {
+  /** How many times as fast all paths should be as the fastest one. */
+  readonly ratio: number;
+  /** Bytes per second for all paths together, reads and writes; null: no limit. */
+  readonly memoryBandwidth: number | null;
+  /** What keeps all paths from being faster. */
+  readonly limit: "paths" | "memory";
 }
 
 /** An IOMMU that an interface is behind. */

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { render } from "../../../src/cli/demo/render.js";
-import type { DemoResult } from "../../../src/cli/demo/result.js";
+import type { DemoResult, GainReport } from "../../../src/cli/demo/result.js";
 import type { Line } from "../../../src/cli/text/line.js";
 import { lineWidth } from "../../../src/cli/text/width.js";
 import { machine, refused, result, working } from "../support/results.js";
@@ -108,6 +108,16 @@ describe("the rest of the picture", () => {
     const drawn = page(result({ approaches: [working({ throughput })] }));
     expect(drawn).not.toContain("second path");
     expect(drawn).not.toContain("times as fast");
+  });
+
+  it("says what keeps a second path from being worth something", () => {
+    const throughput = { ...working().throughput!, bothPaths: 6.4e9, onePath: 6.4e9, ratio: 1 };
+    const drawn = (gain: GainReport | null) =>
+      page(result({ machine: machine({ gain }), approaches: [working({ throughput })] })).replaceAll(/\n +/g, " ");
+    expect(drawn({ ratio: 1, memoryBandwidth: 12.8e9, limit: "memory" })).toContain(
+      "both paths together copy no faster than the faster alone: memory, with 12.8 GB/s for reads and writes, is the limit.",
+    );
+    expect(drawn(null)).toMatch(/no faster than the faster alone\.$/);
   });
 
   it("leaves out what there is nothing to say about", () => {

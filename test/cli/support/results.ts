@@ -83,6 +83,7 @@ export function machine(changes: Partial<MachineReport> = {}): MachineReport {
       { device: SECOND, bus: "platform", iommu: "smmu3.0x0000000009070000", group: 11 },
     ],
     engines: [{ kind: "dual-path", interfaces: [FIRST, SECOND] }],
+    gain: { ratio: 1.9, memoryBandwidth: null, limit: "paths" },
     ...changes,
   };
 }
