@@ -20,20 +20,37 @@ declare const memory: DmaMemory;
 `;
 
 describe("the README's code", () => {
-  const [driver = "", calls = ""] = snippets;
+  const [driver = "", simulated = "", calls = ""] = snippets;
 
   it("is what this test knows", () => {
-    expect(snippets).toHaveLength(2);
+    expect(snippets).toHaveLength(3);
     expect(driver).toContain("linux()");
+    expect(simulated).toContain("simulate(");
   });
 
   it("has no type errors", () => {
     writeFileSync(path.join(folder, "driver.ts"), driver);
+    writeFileSync(path.join(folder, "simulated.ts"), simulated);
     writeFileSync(path.join(folder, "calls.ts"), `${GIVEN}${calls}`);
     const config = { extends: "../../tsconfig.json", compilerOptions: { noUnusedLocals: false }, include: ["*.ts"] };
     writeFileSync(path.join(folder, "tsconfig.json"), JSON.stringify(config));
     const tsc = path.join(root, "node_modules", ".bin", "tsc");
     expect(execFileSync(tsc, ["-p", folder], { cwd: root, encoding: "utf8" })).toBe("");
+  });
+
+  it("simulates as it stands", async () => {
+    const log = vi.spyOn(console, "log").mockImplementation(() => {});
+    const file = path.join(folder, "simulated.ts");
+    writeFileSync(file, simulated);
+    try {
+      await import(/* @vite-ignore */ file);
+      const [speed, smmus, kernelLog] = log.mock.calls.at(-1) ?? [];
+      expect(Number.parseFloat(speed)).toBeGreaterThan(14);
+      expect(smmus).toHaveLength(2);
+      expect(kernelLog).toEqual([]);
+    } finally {
+      log.mockRestore();
+    }
   });
 
   it("runs as it stands, on a simulated machine", async () => {
