@@ -44,6 +44,16 @@ export function checkPowerOfTwo(name: string, value: number, least: number, most
   throw invalid(`${name} is ${value}`, `it must be a power of two from ${least} to ${most}`);
 }
 
+/** The longest that setTimeout() waits; for more it waits 1 ms. */
+const LONGEST_TIMER = 2 ** 31 - 1;
+
+/** @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` */
+export function checkPatience(patience: number): void {
+  if (patience === Number.POSITIVE_INFINITY || (patience > 0 && patience <= LONGEST_TIMER)) return;
+  const hint = `it must be a positive number of milliseconds up to ${LONGEST_TIMER}, or Infinity`;
+  throw invalid(`patience is ${patience}`, hint);
+}
+
 const LONGEST = 2 ** 32 - ALIGNMENT;
 const END_OF_ADDRESSES = 2n ** 64n;
 

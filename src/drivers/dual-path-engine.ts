@@ -1,9 +1,10 @@
+import { hex } from "../iova.js";
 import type { IoAddressSpace } from "../space/io-address-space.js";
 import type { Device } from "../vfio/device.js";
 import type { Interrupt } from "../vfio/interrupt.js";
 import type { Region } from "../vfio/region.js";
-import { checkEngine, checkPowerOfTwo, checkRange, registersOf } from "./dual-path-checks.js";
-import { closed, deviceFailed, dmaFault, invalid } from "./dual-path-errors.js";
+import { checkEngine, checkPatience, checkPowerOfTwo, checkRange, registersOf } from "./dual-path-checks.js";
+import { closed, deviceFailed, invalid, reportedBy } from "./dual-path-errors.js";
 import { type DualPathInterfaces, type Job, type JobOptions, type JobReport, viaFlags } from "./dual-path-job.js";
 import {
   CAUSES,
@@ -29,7 +30,10 @@ export interface DualPathEngineOptions {
   readonly descriptors?: number | undefined;
   /** Bytes of the chunks that jobs are cut into, a power of two from 64 to 65536. The engine's default where absent. */
   readonly chunk?: number | undefined;
-  /** Milliseconds in which at least one of the jobs under way must end: 10,000 where absent. */
+  /**
+   * Milliseconds in which at least one of the jobs under way must end: 10,000 where absent, at most 2^31 - 1, or `Infinity`
+   * for an engine that is never given up on.
+   */
   readonly patience?: number | undefined;
 }
 
@@ -88,18 +92,18 @@ export class DualPathEngine implements AsyncDisposable {
     const { descriptors = 64, patience = 10_000, completion = "interrupt", chunk } = options;
     checkPowerOfTwo("descriptors", descriptors, 2, MOST_DESCRIPTORS);
     if (chunk !== undefined) checkPowerOfTwo("chunk", chunk, CHUNK.LEAST, CHUNK.MOST);
-    if (!(patience > 0)) throw invalid(`patience is ${patience}`, "it must be a positive number of milliseconds");
+    checkPatience(patience);
     checkEngine(devices);
     this.#devices = devices;
     this.#main = main;
     this.#patience = patience;
     this.#registers = registersOf(main);
-    this.#registers.write32(REGISTER.CONTROL, CONTROL.RESET);
-    devices.function?.pciConfig?.setBusMaster(true);
     this.#ring = new DescriptorRing(space.allocate(descriptors * DESCRIPTOR_SIZE), descriptors);
     try {
-      if (completion === "interrupt") this.#listen();
-      this.#start(chunk);
+      const line = completion === "interrupt" ? interruptOf(devices) : undefined;
+      // Before the reset: an engine that is in use already, and so has no interrupt left, goes on.
+      this.#interrupt = line?.device.interrupt(line.kind);
+      this.#start(chunk, line?.device);
     } catch (error) {
       this.#end(error);
       this.#ring.releaseNow();
@@ -126,7 +130,8 @@ export class DualPathEngine implements AsyncDisposable {
    * Copies memory. Addresses and length are multiples of 8, and the two ranges must not overlap.
    * @throws IospanError `ERR_IOSPAN_DMA_FAULT` when the engine could not access an address: which, and on which interface, is
    * in its message, `device` and `cause` ({@link DualPathFault}); part of the destination may have been written.
-   * `ERR_IOSPAN_DEVICE_FAILED` when it does not answer. `ERR_IOSPAN_CLOSED`, `ERR_IOSPAN_INVALID_ARGUMENT`.
+   * `ERR_IOSPAN_DEVICE_FAILED` when it does not answer, or was reset by somebody else. `ERR_IOSPAN_CLOSED`,
+   * `ERR_IOSPAN_INVALID_ARGUMENT`.
    */
   async copy(from: number | bigint, to: number | bigint, length: number, options: JobOptions = {}): Promise<JobReport> {
     const source = checkRange("the source", from, length);
@@ -160,24 +165,18 @@ export class DualPathEngine implements AsyncDisposable {
     await this.close();
   }
 
-  #listen(): void {
-    const { function: onPci, port } = this.#devices;
-    const offers = (device: Device | undefined, kind: "msi" | "intx" | "irq") => {
-      const has = device?.interrupts.some((info) => info.kind === kind && info.count > 0);
-      return has === true && device !== undefined ? { device, kind } : undefined;
-    };
-    const line = offers(onPci, "msi") ?? offers(onPci, "intx") ?? offers(port, "irq");
-    if (line === undefined) return;
-    this.#interrupt = line.device.interrupt(line.kind);
-    registersOf(line.device).write32(REGISTER.INTERRUPT_ENABLE, INTERRUPT.DONE | INTERRUPT.ERROR);
-    void this.#serve(this.#interrupt, registersOf(line.device));
-  }
-
-  #start(chunk: number | undefined): void {
+  /** @param listener the interface that interrupts */
+  #start(chunk: number | undefined, listener: Device | undefined): void {
     const registers = this.#registers;
+    registers.write32(REGISTER.CONTROL, CONTROL.RESET);
+    this.#devices.function?.pciConfig?.setBusMaster(true);
     if (chunk !== undefined) registers.write32(REGISTER.STRIPE, Math.log2(chunk));
     registers.write64(REGISTER.RING_BASE, this.#ring.iova);
     registers.write32(REGISTER.RING_SIZE, this.#ring.size);
+    if (listener !== undefined && this.#interrupt !== undefined) {
+      registersOf(listener).write32(REGISTER.INTERRUPT_ENABLE, INTERRUPT.DONE | INTERRUPT.ERROR);
+      void this.#serve(this.#interrupt, registersOf(listener));
+    }
     const via = this.#devices.function === undefined ? CONTROL.RING_PORT : 0;
     registers.write32(REGISTER.CONTROL, CONTROL.ENABLE | via);
   }
@@ -228,13 +227,14 @@ export class DualPathEngine implements AsyncDisposable {
 
   /** Puts into the ring what there is room for. */
   #fill(): void {
-    const before = this.#ring.tail;
+    if (this.#queue.length === 0 || this.#ring.full) return;
+    // A doorbell that is not heard would leave the jobs hanging.
+    if (this.#endIfReset()) return;
     for (let next = this.#queue[0]; next !== undefined && !this.#ring.full; next = this.#queue[0]) {
       const flags = next.request.flags | REQUEST.INTERRUPT;
       this.#ring.push({ ...next.request, flags }, next.job);
       this.#queue.shift();
     }
-    if (this.#ring.tail === before) return;
     this.#registers.write32(REGISTER.TAIL, this.#ring.tail);
     this.#watch(false);
     if (this.#interrupt === undefined) void this.#poll();
@@ -250,23 +250,25 @@ export class DualPathEngine implements AsyncDisposable {
     }
     let progress = false;
     for (let ended = this.#ring.shift(head); ended !== undefined; ended = this.#ring.shift(head)) {
+      if (ended.completion === undefined) {
+        if (!this.#endIfReset()) this.#end(deviceFailed(this.#main, "has passed a descriptor without completing it"));
+        ended.waiter.reject(this.#ended);
+        return false;
+      }
       this.#settle(ended.waiter, ended.completion);
       progress = true;
     }
+    if (!progress && !this.#ring.empty && this.#endIfReset()) return false;
     if ((this.#registers.read32(REGISTER.STATUS) & STATUS.HALTED) !== 0) this.#resume();
     this.#watch(progress);
     this.#feed();
     return progress;
   }
 
-  #settle(job: Job, completion: Completion | undefined): void {
-    if (completion === undefined) {
-      job.reject(deviceFailed(this.#main, "has passed a descriptor without completing it"));
-      return;
-    }
+  #settle(job: Job, completion: Completion): void {
     const { started, finished, bytes, cause, via, address } = completion;
     if (cause === undefined) job.resolve({ bytes, started, finished, elapsed: finished - started });
-    else job.reject(dmaFault(this.#deviceOf(via), { reported: cause, iova: address }));
+    else job.reject(reportedBy(this.#deviceOf(via), { reported: cause, iova: address }));
   }
 
   /** After a job that failed the ring goes on; without its ring the engine is of no use. */
@@ -279,7 +281,7 @@ export class DualPathEngine implements AsyncDisposable {
       return;
     }
     const via = (status & ERROR_STATUS.PORT) !== 0 ? "port" : "function";
-    this.#end(dmaFault(this.#deviceOf(via), { reported: ring, iova: address }));
+    this.#end(reportedBy(this.#deviceOf(via), { reported: ring, iova: address }));
   }
 
   #deviceOf(via: "function" | "port" | undefined): Device {
@@ -291,7 +293,8 @@ export class DualPathEngine implements AsyncDisposable {
     const idle = this.#ring.empty || this.#ended !== undefined;
     if (this.#watchdog !== undefined && !progress && !idle) return;
     clearTimeout(this.#watchdog);
-    this.#watchdog = idle ? undefined : setTimeout(this.#expired, this.#patience);
+    const never = this.#patience === Number.POSITIVE_INFINITY;
+    this.#watchdog = idle || never ? undefined : setTimeout(this.#expired, this.#patience);
   }
 
   /** Interrupts can be lost: a function that may not master the bus sends no messages. So it is looked at once more. */
@@ -323,8 +326,21 @@ export class DualPathEngine implements AsyncDisposable {
     return failures;
   }
 
+  /**
+   * Both interfaces are one engine: a reset of either, by whoever has the other, or who opens the engine once more, takes the
+   * ring from it. @returns whether that has happened
+   */
+  #endIfReset(): boolean {
+    const base = this.#registers.read64(REGISTER.RING_BASE);
+    if (base === this.#ring.iova) return false;
+    const found = `its ring is at ${hex(base)} and not at ${hex(this.#ring.iova)}`;
+    this.#end(deviceFailed(this.#main, `was reset by somebody else: ${found}`));
+    return true;
+  }
+
+  /** An engine that has another ring, or none, does nothing for this driver, and may be somebody else's. */
   #stop(): void {
-    if (this.#main.closed) return;
+    if (this.#main.closed || this.#registers.read64(REGISTER.RING_BASE) !== this.#ring.iova) return;
     this.#registers.write32(REGISTER.CONTROL, CONTROL.RESET);
     // Reading makes sure that the write has arrived.
     this.#registers.read32(REGISTER.STATUS);
@@ -337,6 +353,15 @@ export class DualPathEngine implements AsyncDisposable {
 
 /** A descriptor, but for what this driver adds to every one. */
 type JobRequest = Request & { readonly flags: number };
+
+/** The interface that is listened to, and how; undefined where the engine has no interrupt. */
+function interruptOf({ function: onPci, port }: DualPathInterfaces) {
+  const offers = (device: Device | undefined, kind: "msi" | "intx" | "irq") => {
+    const has = device?.interrupts.some((info) => info.kind === kind && info.count > 0);
+    return has === true && device !== undefined ? { device, kind } : undefined;
+  };
+  return offers(onPci, "msi") ?? offers(onPci, "intx") ?? offers(port, "irq");
+}
 
 /** What takes the ring from the engine. */
 const RING_CAUSES = ["FETCH_FAULT", "WRITEBACK_FAULT", "BAD_RING"] as const;

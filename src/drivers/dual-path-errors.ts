@@ -5,11 +5,11 @@ import type { Cause } from "./dual-path-registers.js";
 
 type About = Pick<Device, "name" | "iommu">;
 
-/** What an engine reported: the `cause` of an `ERR_IOSPAN_DMA_FAULT`. */
+/** What an engine reported: the `cause` of an `ERR_IOSPAN_DMA_FAULT`, or of an `ERR_IOSPAN_DEVICE_FAILED`. */
 export interface DualPathFault {
   /** As ERROR_STATUS has it: `READ_FAULT`. */
   readonly reported: Cause | "UNKNOWN";
-  /** The first IOVA that was not accessed. */
+  /** The first IOVA that was not accessed; what ERROR_ADDRESS has for causes that are no faults. */
   readonly iova: bigint;
 }
 
@@ -20,9 +20,14 @@ const DOINGS: Readonly<Partial<Record<Cause | "UNKNOWN", string>>> = {
   WRITEBACK_FAULT: "could not write its descriptor ring at",
 };
 
-/** The engine could not access memory. @param about the interface it was on */
-export function dmaFault({ name, iommu }: About, fault: DualPathFault): IospanError {
-  const doing = DOINGS[fault.reported] ?? `reports ${fault.reported} for`;
+/**
+ * The engine could not access memory; or it refuses what this driver never asks for, so that it is not what it should be.
+ * @param about the interface it was on
+ */
+export function reportedBy(about: About, fault: DualPathFault): IospanError {
+  const doing = DOINGS[fault.reported];
+  if (doing === undefined) return deviceFailed(about, `reports ${fault.reported} for ${hex(fault.iova)}`, fault);
+  const { name, iommu } = about;
   return new IospanError("ERR_IOSPAN_DMA_FAULT", `${name} ${doing} IOVA ${hex(fault.iova)}`, {
     device: name,
     iommu,

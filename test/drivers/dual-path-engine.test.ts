@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { DualPathEngine, type DualPathEngineOptions, type Via } from "../../src/drivers/dual-path-engine.js";
-import { REGISTER } from "../../src/drivers/dual-path-registers.js";
+import { reportedBy } from "../../src/drivers/dual-path-errors.js";
+import { CONTROL, REGISTER } from "../../src/drivers/dual-path-registers.js";
 import { IospanError } from "../../src/errors.js";
 import { iova } from "../../src/iova.js";
 import type { MachineDescription } from "../../src/sim/linux/description.js";
@@ -243,6 +244,8 @@ describe("opening and closing", () => {
     { chunk: 32 },
     { chunk: 100 },
     { patience: 0 },
+    { patience: 2 ** 31 },
+    { patience: Number.NaN },
   ])("refuses %o", async (engine) => {
     const kernel = engineMachine();
     await using space = await IoAddressSpace.open(kernel, [FUNCTION], { strategy: "mirrored" });
@@ -259,6 +262,80 @@ describe("opening and closing", () => {
     taken.close();
     await using engine = await DualPathEngine.open(space, { function: FUNCTION });
     expect(engine.counters.jobs).toBe(0);
+  });
+});
+
+describe("an engine that is reset by somebody else", () => {
+  const patient = { engine: { patience: 30 } };
+
+  /** Its CONTROL register, and others, as somebody else writes them. */
+  function write(space: IoAddressSpace, register: keyof typeof REGISTER, value: number) {
+    space.interface(PORT).region(0).write32(REGISTER[register], value);
+  }
+
+  it.each(["interrupt", "poll"] as const)("is told so when its port goes away: %s", async (completion) => {
+    const { engine, space, source, target } = await use({ engine: { completion } });
+    await engine.copy(source, target, 8);
+    await space.detach(PORT);
+    const error = await errorFrom(engine.copy(source, target, 8, { via: "function" }));
+    expect(error).toMatchObject({ code: "ERR_IOSPAN_DEVICE_FAILED", device: FUNCTION });
+    expect(error.message).toMatch(/was reset by somebody else: its ring is at 0x0 and not at 0x/);
+    expect(await errorFrom(engine.fill(target, 8, 0n))).toBe(error);
+  });
+
+  it("gives up the jobs that were under way", async () => {
+    const { engine, space, source, target } = await use(patient);
+    const jobs = [engine.copy(source, target, 256 * KiB), engine.copy(source, target, 8)].map(errorFrom);
+    write(space, "CONTROL", CONTROL.RESET);
+    for (const job of jobs) expect((await job).message).toMatch(/was reset by somebody else/);
+  });
+
+  it("is not taken for one that passes descriptors", async () => {
+    const { engine, space, source, target } = await use({ engine: { patience: 30, descriptors: 4 } });
+    for (let job = 0; job < 3; job++) await engine.copy(source, target, 8);
+    // HEAD is 3, and 0 after the reset: as if the descriptor were done.
+    const jobs = [engine.copy(source, target, 256 * KiB)].map(errorFrom);
+    write(space, "CONTROL", CONTROL.RESET);
+    for (const job of jobs) expect((await job).message).toMatch(/was reset by somebody else/);
+    expect((await errorFrom(engine.copy(source, target, 8))).code).toBe("ERR_IOSPAN_DEVICE_FAILED");
+  });
+
+  it("leaves it to who has opened it since", async () => {
+    const { engine, space, source, target, copied } = await use({ engine: { completion: "poll" } });
+    await using second = await DualPathEngine.open(space, names, { completion: "poll" });
+    expect((await errorFrom(engine.copy(source, target, 8))).message).toMatch(/was reset by somebody else/);
+    await engine.close();
+    await second.copy(source, target, 64);
+    expect(copied(64)).toBe(true);
+  });
+
+  it("is not, by one that cannot be opened because its interrupt is taken", async () => {
+    const { engine, space, source, target, copied } = await use();
+    const job = engine.copy(source, target, 64);
+    expect((await errorFrom(DualPathEngine.open(space, names))).code).toBe("ERR_IOSPAN_BUSY");
+    await job;
+    await engine.copy(source, target, 64);
+    expect(copied(64)).toBe(true);
+  });
+});
+
+describe("what an engine reports but a fault", () => {
+  it.each(["BAD_RING", "BAD_DESCRIPTOR", "BAD_LENGTH", "BAD_ALIGNMENT", "UNKNOWN"] as const)(
+    "is a device that failed: %s",
+    async (reported) => {
+      const error = reportedBy({ name: PORT, iommu: SMMU1 }, { reported, iova: 0n });
+      expect(error).toMatchObject({ code: "ERR_IOSPAN_DEVICE_FAILED", device: PORT, cause: { reported } });
+      expect([error.message, error.hint]).toEqual([
+        `${PORT} reports ${reported} for 0x0`,
+        expect.not.stringContaining("map"),
+      ]);
+    },
+  );
+
+  it("ends the engine when it is the ring", async () => {
+    const { engine, space, source, target } = await use();
+    space.interface(PORT).region(0).write32(REGISTER.TAIL, 99);
+    expect((await errorFrom(engine.copy(source, target, 8))).message).toMatch(/reports BAD_RING for 0x0/);
   });
 });
 
@@ -313,6 +390,23 @@ describe("an engine that does not answer", () => {
     await engine.copy(source, target, 16);
     expect(copied(16)).toBe(true);
   });
+
+  it.each([Number.POSITIVE_INFINITY, 2 ** 31 - 1])(
+    "is waited for as long as it is told to: %s ms",
+    async (patience) => {
+      const { engine, space, source, target } = await setUp({ ...patient, engine: { patience } });
+      withoutDoorbell(space);
+      let ended = false;
+      const job = errorFrom(engine.copy(source, target, 8)).finally(() => {
+        ended = true;
+      });
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      expect(ended).toBe(false);
+      await engine.close();
+      expect((await job).code).toBe("ERR_IOSPAN_CLOSED");
+      await space.close();
+    },
+  );
 
   it("is not waited for while there is nothing to do", async () => {
     const { engine } = await use(patient);

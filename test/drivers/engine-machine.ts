@@ -38,5 +38,6 @@ function port(name: string, start: number, streamId: number) {
     compatible: ["iospan,dual-path-engine"],
     resources: [{ start, size: 0x1000 }],
     interrupts: ["level"],
+    resetHandler: true,
   } as const;
 }

@@ -57,7 +57,7 @@ function setUp(create: (host: DeviceHost) => SimulatedDevice = adder) {
       driver: "vfio-platform",
       compatible: ["example,adder"],
       resources: [{ start: 0xa000000, size: PAGE }],
-      interrupts: ["level"],
+      interrupts: ["level", "level", "edge"],
       msiIsolated: true,
       resetHandler: true,
       model,
@@ -131,4 +131,32 @@ describe.each([
     expect(queued.length).toBeGreaterThan(0);
     for (const task of queued) expect(task).toThrow(boom);
   });
+});
+
+it("a platform device of one's own has all of its node's interrupts", () => {
+  let host: DeviceHost | undefined;
+  const program = setUp((given) => {
+    host = given;
+    return { read: () => 0, write: () => {} };
+  });
+  const { kernel } = program;
+  const device = program.open(ON_SOC).devices[0]!;
+  const eventfds = [0, 1, 2].map((index) => {
+    const eventfd = kernel.eventfd();
+    const data = new Uint8Array(Int32Array.of(eventfd).buffer);
+    kernel.ioctl(device, VFIO_DEVICE_SET_IRQS, irqSet.encode({ flags: 4 | 32, index, start: 0, count: 1 }, data));
+    return eventfd;
+  });
+  const fired = () => eventfds.map((eventfd) => kernel.readEventfd(eventfd) ?? 0);
+  // The last one made is the platform device's.
+  host!.raiseInterrupt(1);
+  expect(fired()).toEqual([0, 1, 0]);
+  host!.raiseInterrupt(2);
+  host!.lowerInterrupt(2);
+  host!.raiseInterrupt(2);
+  host!.raiseInterrupt(0);
+  expect(fired()).toEqual([1, 0, 2]);
+  const unmask = irqSet.encode({ flags: 1 | 16, index: 1, start: 0, count: 1 }, new Uint8Array());
+  kernel.ioctl(device, VFIO_DEVICE_SET_IRQS, unmask);
+  expect(fired()).toEqual([0, 1, 0]);
 });

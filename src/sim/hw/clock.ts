@@ -60,11 +60,15 @@ export class Clock {
     return true;
   }
 
-  /** Lets milliseconds pass, doing what falls due. */
+  /**
+   * Lets milliseconds pass, doing what falls due; more pass if a callback steps further itself.
+   * @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` for what is negative or not finite.
+   */
   advance(milliseconds: number): void {
+    if (!(milliseconds >= 0 && milliseconds < Number.POSITIVE_INFINITY)) throw notADuration(milliseconds);
     const end = this.#now + milliseconds * NANOSECONDS_PER_MILLISECOND;
     while (this.#events[0] !== undefined && this.#events[0].at <= end) this.step();
-    this.#now = end;
+    this.#now = Math.max(this.#now, end);
   }
 
   #drainSoon(): void {
@@ -89,6 +93,12 @@ export class Clock {
       if (this.#events.length > 0) this.#drainSoon();
     }
   }
+}
+
+function notADuration(milliseconds: number): IospanError {
+  return new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `the simulation's clock cannot advance by ${milliseconds} ms`, {
+    hint: "it goes forward only, by a finite number of milliseconds",
+  });
 }
 
 function notATime(nanoseconds: number): IospanError {

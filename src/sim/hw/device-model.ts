@@ -39,8 +39,10 @@ export interface TimedDmaPort extends DmaPort {
 
 /** How a device interrupts. */
 export interface InterruptPins {
-  /** A PCI function's INTx, or a platform device's wire. */
-  setLevel(raised: boolean): void;
+  /** A platform device's wires; undefined on PCI, where INTx is the only one. */
+  readonly wires: number | undefined;
+  /** @param wire of a platform device, 0 where absent: the index of the interrupt in its node */
+  setLevel(raised: boolean, wire?: number): void;
   readonly msiEnabled: boolean;
   msi(vector: number): void;
 }
@@ -121,14 +123,16 @@ export interface DeviceHost {
   readonly dma: DmaPort;
   readonly clock: DeviceTimer;
   /**
-   * Interrupts. With MSI enabled by the driver this is one message; else the wire (PCI: INTx, platform: its interrupt) goes
-   * high and stays so until {@link lowerInterrupt}.
-   * @param vector the MSI vector, 0 where absent; the wire is the same for all.
-   * @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` for a vector that the device's {@link PciIdentity} does not have.
+   * Interrupts. With MSI enabled by the driver this is one message; else the wire (PCI: INTx, platform: one of its
+   * interrupts) goes high and stays so until {@link lowerInterrupt}.
+   * @param index 0 where absent. On PCI the MSI vector; INTx is the same for all. Of a platform device the interrupt, in the
+   * order of its node's `interrupts`; 0 can be raised where there is none, and nobody hears it.
+   * @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` for a vector that the device's {@link PciIdentity} does not have, or an
+   * interrupt that its node does not have.
    */
-  raiseInterrupt(vector?: number): void;
-  /** Lets the wire go; does nothing when it is low. */
-  lowerInterrupt(): void;
+  raiseInterrupt(index?: number): void;
+  /** Lets the wire go; does nothing when it is low. @param index as for {@link raiseInterrupt}, which says what it throws */
+  lowerInterrupt(index?: number): void;
 }
 
 /** Makes a device of your own, once for each that is built into a machine. */

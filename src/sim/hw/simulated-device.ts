@@ -33,7 +33,8 @@ class HostedDevice implements DeviceModel, DeviceHost {
   readonly dma: DmaPort;
   readonly clock: DeviceHost["clock"];
   readonly #wiring: Wiring;
-  readonly #vectors: number;
+  /** MSI vectors, or a platform device's wires. */
+  readonly #interrupts: number;
   readonly #device: SimulatedDevice;
   /** Registers that were read since the last write, each as region and offset. */
   readonly #read = new Set<number>();
@@ -42,7 +43,7 @@ class HostedDevice implements DeviceModel, DeviceHost {
 
   constructor(factory: DeviceFactory, wiring: Wiring, pci: PciIdentity | undefined) {
     this.#wiring = wiring;
-    this.#vectors = pci?.msiVectors ?? 1;
+    this.#interrupts = Math.max(1, wiring.interrupts.wires ?? pci?.msiVectors ?? 1);
     this.dma = wiring.dma;
     this.clock = timer(wiring, (callback) => this.#whileAlive(callback));
     this.#device = factory(this);
@@ -63,19 +64,27 @@ class HostedDevice implements DeviceModel, DeviceHost {
   reset(): void {
     this.#life += 1;
     this.#read.clear();
-    this.lowerInterrupt();
+    for (let index = 0; index < this.#interrupts; index++) this.lowerInterrupt(index);
     uncaught(() => this.#device.reset?.());
   }
 
-  raiseInterrupt(vector = 0): void {
-    if (!Number.isInteger(vector) || vector < 0 || vector >= this.#vectors) throw noSuchVector(vector, this.#vectors);
+  raiseInterrupt(index = 0): void {
+    const wire = this.#wireOf(index);
     const { interrupts } = this.#wiring;
-    if (interrupts.msiEnabled) interrupts.msi(vector);
-    else interrupts.setLevel(true);
+    if (interrupts.msiEnabled) interrupts.msi(index);
+    else interrupts.setLevel(true, wire);
   }
 
-  lowerInterrupt(): void {
-    this.#wiring.interrupts.setLevel(false);
+  lowerInterrupt(index = 0): void {
+    this.#wiring.interrupts.setLevel(false, this.#wireOf(index));
+  }
+
+  /** INTx is one wire for all vectors. */
+  #wireOf(index: number): number {
+    const { wires } = this.#wiring.interrupts;
+    if (!Number.isInteger(index) || index < 0 || index >= this.#interrupts)
+      throw noSuchInterrupt(index, this.#interrupts, wires === undefined);
+    return wires === undefined ? 0 : index;
   }
 
   /** Who reads a register again without having written waits for it: he sees what is now, and time passes. */
@@ -124,8 +133,9 @@ function registerValue(value: unknown, region: number, offset: number): bigint {
   });
 }
 
-function noSuchVector(vector: number, vectors: number): IospanError {
-  return new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `the simulated device has no interrupt vector ${vector}`, {
-    hint: `it has ${vectors}, from 0; \`msiVectors\` of its PCI identity says how many`,
+function noSuchInterrupt(index: number, count: number, onPci: boolean): IospanError {
+  const what = onPci ? "interrupt vector" : "interrupt";
+  return new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `the simulated device has no ${what} ${index}`, {
+    hint: `it has ${count}, from 0; ${onPci ? "`msiVectors` of its PCI identity" : "`interrupts` of its node"} says how many`,
   });
 }

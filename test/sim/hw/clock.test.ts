@@ -44,6 +44,22 @@ describe("the simulation's clock", () => {
     expect([seen, clock.now]).toEqual([[2], 4]);
   });
 
+  it("does not go back when a callback steps further", () => {
+    const clock = new Clock();
+    const seen: number[] = [];
+    clock.after(1, () => void clock.step());
+    clock.after(10, () => seen.push(clock.now));
+    clock.advance(2);
+    expect([seen, clock.now]).toEqual([[10], 10]);
+  });
+
+  it.each([-3, Number.NaN, Number.POSITIVE_INFINITY])("does not advance by %s", (milliseconds) => {
+    const clock = new Clock();
+    clock.advance(5);
+    expect(() => clock.advance(milliseconds)).toThrow(expect.objectContaining({ code: "ERR_IOSPAN_INVALID_ARGUMENT" }));
+    expect(clock.now).toBe(5);
+  });
+
   it("goes on by itself while the program waits", async () => {
     const clock = new Clock();
     const seen: number[] = [];

@@ -94,12 +94,19 @@ export class PageTable implements Translator {
 
 /** Pins that remember. */
 export class Pins implements InterruptPins {
-  level = false;
+  /** As a PCI function's. */
+  wires: number | undefined;
   msiEnabled = false;
   messages = 0;
+  readonly raised = new Set<number>();
 
-  setLevel(raised: boolean): void {
-    this.level = raised;
+  get level(): boolean {
+    return this.raised.has(0);
+  }
+
+  setLevel(raised: boolean, wire = 0): void {
+    if (raised) this.raised.add(wire);
+    else this.raised.delete(wire);
   }
 
   msi(): void {

@@ -6,9 +6,15 @@ import { FlatMachine } from "./flat-machine.js";
 const PCI: PciIdentity = { vendor: 0x1234, device: 1, classCode: 0xff0000, msiVectors: 4 };
 const NOTHING: SimulatedDevice = { read: () => 0, write: () => {} };
 
-function build(factory: (host: DeviceHost) => Partial<SimulatedDevice>, pci: PciIdentity | undefined = PCI) {
+/** @param wires on a platform device */
+function build(
+  factory: (host: DeviceHost) => Partial<SimulatedDevice>,
+  pci: PciIdentity | undefined = PCI,
+  wires?: number,
+) {
   const machine = new FlatMachine();
   const [{ dma, pins, table }] = machine.sides;
+  pins.wires = wires;
   table.map(0, 2 ** 16);
   let host: DeviceHost | undefined;
   const keep: DeviceFactory = (given) => {
@@ -128,6 +134,28 @@ describe("interrupts of a device of one's own", () => {
   it("are as many as it has", () => {
     expect(() => build(() => ({})).host.raiseInterrupt(4)).toThrow(/no interrupt vector 4/);
     expect(() => build(() => ({}), { ...PCI, msiVectors: 1 }).host.raiseInterrupt(-1)).toThrow(/vector -1/);
+  });
+
+  it("are wires of their own on a platform device", () => {
+    const { host, pins, model } = build(() => ({}), PCI, 2);
+    host.raiseInterrupt(1);
+    expect([...pins.raised]).toEqual([1]);
+    host.raiseInterrupt();
+    host.lowerInterrupt(1);
+    expect([...pins.raised]).toEqual([0]);
+    host.raiseInterrupt(1);
+    model.reset();
+    expect([...pins.raised]).toEqual([]);
+    expect(() => host.raiseInterrupt(2)).toThrow(/no interrupt 2/);
+    expect(() => host.lowerInterrupt(-1)).toThrow(/no interrupt -1/);
+  });
+
+  it("go nowhere on a platform device that has none", () => {
+    const { host, pins, model } = build(() => ({}), PCI, 0);
+    host.raiseInterrupt();
+    expect(() => host.raiseInterrupt(1)).toThrow(/no interrupt 1/);
+    model.reset();
+    expect(pins.level).toBe(false);
   });
 
   it("are low after a reset", () => {

@@ -91,11 +91,10 @@ export class Engine {
   }
 
   set enabled(enabled: boolean) {
-    const { base, size } = this.#ring;
     const begins = enabled && !this.#enabled;
-    const isRing = base % BigInt(DESCRIPTOR_SIZE) === 0n && size >= 2 && size <= MOST_DESCRIPTORS && isPowerOfTwo(size);
+    const isRing = this.#isRing;
     this.#enabled = enabled && isRing;
-    if (begins && !isRing) this.#report({ cause: "BAD_RING", address: base, via: undefined });
+    if (begins && !isRing) this.#report({ cause: "BAD_RING", address: this.#ring.base, via: undefined });
     this.#begin();
   }
 
@@ -113,7 +112,7 @@ export class Engine {
   }
 
   set ringBase(base: bigint) {
-    if (!this.#enabled) this.#ring.base = base;
+    if (!this.#ringHeld) this.#ring.base = base;
   }
 
   get ringSize(): number {
@@ -121,7 +120,7 @@ export class Engine {
   }
 
   set ringSize(size: number) {
-    if (!this.#enabled) this.#ring.size = size;
+    if (!this.#ringHeld) this.#ring.size = size;
   }
 
   get head(): number {
@@ -159,6 +158,17 @@ export class Engine {
   }
 
   // The ring
+
+  /** A descriptor that is under way is completed in the ring that it came from, though the engine is stopped meanwhile. */
+  get #ringHeld(): boolean {
+    return this.#enabled || this.#busy;
+  }
+
+  get #isRing(): boolean {
+    const { base, size, head, tail } = this.#ring;
+    const hasSize = size >= 2 && size <= MOST_DESCRIPTORS && isPowerOfTwo(size);
+    return hasSize && base % BigInt(DESCRIPTOR_SIZE) === 0n && head < size && tail < size;
+  }
 
   #begin(): void {
     if (!this.#enabled || this.#errors.halts || this.#busy || this.#ring.head === this.#ring.tail) return;

@@ -124,13 +124,13 @@ export const registers = {
     offset: 0x030,
     width: 8,
     access: "RW",
-    does: "IOVA of the ring, a multiple of 32. Writes are ignored while enabled.",
+    does: "IOVA of the ring, a multiple of 32. Writes are ignored while enabled or busy.",
   },
   RING_SIZE: {
     offset: 0x038,
     width: 4,
     access: "RW",
-    does: "Descriptors in the ring: a power of two, 2 to 65536. Writes are ignored while enabled.",
+    does: "Descriptors in the ring: a power of two, 2 to 65536. Writes are ignored while enabled or busy.",
   },
   HEAD: {
     offset: 0x03c,
@@ -157,7 +157,10 @@ export const registers = {
       BAD_DESCRIPTOR: { bit: 4, does: "A descriptor with an operation, interface or flag that there is not." },
       BAD_LENGTH: { bit: 5, does: "A length of 0, or beyond the last address." },
       BAD_ALIGNMENT: { bit: 6, does: "An address or length that is no multiple of 8." },
-      BAD_RING: { bit: 7, does: "RING_BASE, RING_SIZE or TAIL is no such thing." },
+      BAD_RING: {
+        bit: 7,
+        does: "RING_BASE, RING_SIZE or TAIL is no such thing, or HEAD is beyond the ring: then only a reset helps, or its old size.",
+      },
       FUNCTION: { bit: 8, does: "The first fault was on the PCIe function." },
       PORT: { bit: 9, does: "The first fault was on the platform port." },
       INDEX: { bit: 16, bits: 16, does: "The descriptor of the first cause." },

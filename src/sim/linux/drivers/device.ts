@@ -20,8 +20,8 @@ export interface Frame {
 
 /** Where a device's interrupts go. A VFIO driver takes them while a program has the device open. */
 export interface InterruptSink {
-  /** The wire changed. */
-  level(raised: boolean): void;
+  /** A wire changed. @param wire 0 but for a platform device's further interrupts */
+  level(raised: boolean, wire: number): void;
   msi(vector: number): void;
 }
 
@@ -50,7 +50,8 @@ export class KernelDevice implements InterruptPins {
   /** Where its messages go: MSI's address register. */
   #doorbell = 0;
   #model: DeviceModel | undefined;
-  #level = false;
+  /** The wires that are high. */
+  readonly #raised = new Set<number>();
 
   constructor(
     description: DeviceDescription,
@@ -143,15 +144,25 @@ export class KernelDevice implements InterruptPins {
 
   // InterruptPins, for the model
 
-  get level(): boolean {
-    return this.#level;
+  get wires(): number | undefined {
+    return this.description.bus === "platform" ? (this.description.interrupts?.length ?? 0) : undefined;
   }
 
-  setLevel(raised: boolean): void {
-    if (raised === this.#level) return;
-    this.#level = raised;
+  /** INTx, or a platform device's first wire. */
+  get level(): boolean {
+    return this.isRaised(0);
+  }
+
+  isRaised(wire: number): boolean {
+    return this.#raised.has(wire);
+  }
+
+  setLevel(raised: boolean, wire = 0): void {
+    if (raised === this.#raised.has(wire)) return;
+    if (raised) this.#raised.add(wire);
+    else this.#raised.delete(wire);
     if (this.config !== undefined) this.config.interruptStatus = raised;
-    this.sink?.level(raised);
+    this.sink?.level(raised, wire);
   }
 
   get msiEnabled(): boolean {

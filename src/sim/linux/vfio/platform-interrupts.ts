@@ -5,7 +5,7 @@ import { refuse } from "../refusal.js";
 import { LevelInterrupt } from "./level-interrupt.js";
 import { eventfdOf, type IrqRequest } from "./set-irqs.js";
 
-/** The interrupts of a device on vfio-platform (drivers/vfio/platform/vfio_platform_irq.c). The model drives the first. */
+/** The interrupts of a device on vfio-platform (drivers/vfio/platform/vfio_platform_irq.c): each wire is one. */
 export class PlatformInterrupts implements InterruptSink {
   readonly #device: KernelDevice;
   readonly #process: Process;
@@ -24,9 +24,9 @@ export class PlatformInterrupts implements InterruptSink {
     return this.#triggers;
   }
 
-  level(raised: boolean): void {
-    if (this.#triggers[0] === "level") this.#levels[0]?.changed();
-    else if (raised) this.#eventfds[0]?.signal(1);
+  level(raised: boolean, wire: number): void {
+    if (this.#triggers[wire] === "level") this.#levels[wire]?.changed();
+    else if (raised) this.#eventfds[wire]?.signal(1);
   }
 
   /** No such thing on this bus. */
@@ -50,7 +50,7 @@ export class PlatformInterrupts implements InterruptSink {
 
   /** Requested again, and nobody is told. */
   disable(): void {
-    this.#levels = this.#triggers.map((_, index) => new LevelInterrupt(() => index === 0 && this.#device.level));
+    this.#levels = this.#triggers.map((_, index) => new LevelInterrupt(() => this.#device.isRaised(index)));
     this.#eventfds.length = 0;
   }
 

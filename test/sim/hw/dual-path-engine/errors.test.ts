@@ -227,3 +227,45 @@ describe("a reset", () => {
     expect([rig.get("COMPLETED"), rig.completed(0).bytes]).toEqual([1, 0x4000]);
   });
 });
+
+describe("a ring", () => {
+  const BAD_RING = bit(7);
+
+  it("stays what it is until the descriptor that is under way is completed", () => {
+    const rig = new EngineRig().enable();
+    const index = rig.submit({ length: 0x10000 });
+    rig.set("CONTROL", 0);
+    expect(rig.get("STATUS")).toBe(1);
+    rig.set("RING_SIZE", 0);
+    rig.set("RING_BASE", 0x8000);
+    rig.settle();
+    expect([rig.get("HEAD"), rig.get("RING_SIZE"), rig.get("RING_BASE"), rig.get("STATUS")]).toEqual([1, 8, RING, 0]);
+    expect(rig.completed(index)).toMatchObject({ done: true, error: undefined });
+    rig.set("RING_SIZE", 4);
+    rig.set("RING_BASE", 0x8000);
+    expect([rig.get("RING_SIZE"), rig.get("RING_BASE")]).toEqual([4, 0x8000]);
+  });
+
+  it("cannot become smaller than HEAD", () => {
+    const rig = new EngineRig().enable();
+    for (let job = 0; job < 5; job++) rig.run();
+    rig.set("CONTROL", 0);
+    rig.set("RING_SIZE", 4);
+    rig.set("TAIL", 0);
+    rig.set("CONTROL", 1);
+    expect([rig.get("CONTROL"), rig.get("ERROR_STATUS") & 0xff, rig.get("HEAD")]).toEqual([0, BAD_RING, 5]);
+    rig.set("CONTROL", 2);
+    rig.enable();
+    expect([rig.get("CONTROL"), rig.get("ERROR_STATUS")]).toEqual([1, 0]);
+  });
+
+  it("cannot become smaller than TAIL", () => {
+    const rig = new EngineRig();
+    rig.enable().set("TAIL", 0);
+    rig.set("CONTROL", 0);
+    rig.set("TAIL", 6);
+    rig.set("RING_SIZE", 4);
+    rig.set("CONTROL", 1);
+    expect([rig.get("CONTROL"), rig.get("ERROR_STATUS") & 0xff, rig.get("STATUS")]).toEqual([0, BAD_RING, 2]);
+  });
+});
