@@ -13,17 +13,24 @@ mkdirSync(path.join(root, "build"), { recursive: true });
 const folder = mkdtempSync(path.join(root, "build", "readme-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** What the second snippet takes for granted. */
+/** What the last snippet takes for granted. */
 const GIVEN = `import { type DmaMemory, type IoAddressSpace } from "iospan";
 declare const space: IoAddressSpace;
 declare const memory: DmaMemory;
 `;
 
+/** What the third one does. */
+const GIVEN_MACHINE = `import { type Device, type DmaBuffer, IoAddressSpace, type Machine } from "iospan";
+declare const machine: Machine;
+declare const names: string[];
+declare function transferAndCompare(device: Device, buffer: DmaBuffer): Promise<void>;
+`;
+
 describe("the README's code", () => {
-  const [driver = "", simulated = "", calls = ""] = snippets;
+  const [driver = "", simulated = "", verify = "", calls = ""] = snippets;
 
   it("is what this test knows", () => {
-    expect(snippets).toHaveLength(3);
+    expect(snippets).toHaveLength(4);
     expect(driver).toContain("linux()");
     expect(simulated).toContain("simulate(");
   });
@@ -31,6 +38,7 @@ describe("the README's code", () => {
   it("has no type errors", () => {
     writeFileSync(path.join(folder, "driver.ts"), driver);
     writeFileSync(path.join(folder, "simulated.ts"), simulated);
+    writeFileSync(path.join(folder, "verify.ts"), `${GIVEN_MACHINE}${verify}`);
     writeFileSync(path.join(folder, "calls.ts"), `${GIVEN}${calls}`);
     const config = { extends: "../../tsconfig.json", compilerOptions: { noUnusedLocals: false }, include: ["*.ts"] };
     writeFileSync(path.join(folder, "tsconfig.json"), JSON.stringify(config));
