@@ -11,6 +11,7 @@ import type { BusType } from "../machine/machine.js";
 import { O_RDWR } from "../syscalls/mmap-flags.js";
 import type { Fd, Syscalls } from "../syscalls/syscalls.js";
 import type { DeviceIdentity, DeviceSource } from "../vfio/device.js";
+import { failuresOf, withFailures } from "../vfio/failures.js";
 import { unexplained } from "../vfio/refusal.js";
 import { attachRefused, bindIommufdRefused, type CdevIdentity, cdevOpenRefused } from "./cdev-refusals.js";
 import { HwPageTable } from "./hw-page-table.js";
@@ -37,6 +38,8 @@ export class BoundDevice implements DeviceIdentity, DeviceSource, Disposable {
   readonly #syscalls: Syscalls;
   #fd: Fd | undefined;
   #ioas: Ioas | undefined;
+  /** The descriptor is closed, here or by whom it was handed to. */
+  #closed = false;
 
   private constructor(syscalls: Syscalls, fd: Fd, id: number, identity: CdevIdentity) {
     this.#syscalls = syscalls;
@@ -65,8 +68,8 @@ export class BoundDevice implements DeviceIdentity, DeviceSource, Disposable {
     try {
       await syscalls.ioctlAsync(fd, VFIO_DEVICE_BIND_IOMMUFD, bytes);
     } catch (error) {
-      syscalls.close(fd);
-      throw bindIommufdRefused(error, identity, syscalls);
+      const failures = failuresOf(() => syscalls.close(fd));
+      throw withFailures(bindIommufdRefused(error, identity, syscalls), failures);
     }
     return new BoundDevice(syscalls, fd, bindIommufd.decode(bytes).out_devid, identity);
   }
@@ -76,6 +79,7 @@ export class BoundDevice implements DeviceIdentity, DeviceSource, Disposable {
    * there are hold for it from then on. A device that is attached is moved.
    * @returns the page table's number
    * @throws IospanError `ERR_IOSPAN_ATTACH_REFUSED`, and nothing has changed: across two IOMMUs it is EINVAL.
+   * `ERR_IOSPAN_CLOSED` where it was closed meanwhile.
    */
   async attach(to: Ioas | HwPageTable): Promise<number> {
     const bytes = attachIommufdPt.encode({ argsz: ATTACH_SIZE, pt_id: to.id });
@@ -84,8 +88,10 @@ export class BoundDevice implements DeviceIdentity, DeviceSource, Disposable {
     try {
       await this.#syscalls.ioctlAsync(this.#openFd(), VFIO_DEVICE_ATTACH_IOMMUFD_PT, bytes);
     } catch (error) {
+      if (this.#closed) throw closedIommufd(this.name);
       throw attachRefused(error, this.#identity, { tableOf });
     }
+    if (this.#closed) throw closedIommufd(this.name);
     this.#left();
     this.#ioas = ioas;
     ioas.noteAttached(this);
@@ -107,19 +113,24 @@ export class BoundDevice implements DeviceIdentity, DeviceSource, Disposable {
   }
 
   /**
-   * Closes the device, which detaches and unbinds it, unless it was handed over.
+   * Closes the device, which detaches and unbinds it. Where it was handed over that is its owner's to do, and this does nothing.
    * @throws IospanError when the kernel reports an error; the device is closed all the same.
    */
   close(): void {
     const fd = this.#fd;
+    if (fd === undefined) return;
     this.#fd = undefined;
-    try {
-      if (fd !== undefined) this.#syscalls.close(fd);
-    } catch (error) {
-      throw unexplained(error, `closing ${this.name}`, { device: this.name, iommu: this.iommu });
-    } finally {
-      this.#left();
+    const [failure] = failuresOf(() => this.#syscalls.close(fd));
+    this.deviceClosed();
+    if (failure !== undefined) {
+      throw unexplained(failure, `closing ${this.name}`, { device: this.name, iommu: this.iommu });
     }
+  }
+
+  /** @internal The descriptor is closed: the device is attached to nothing any more. */
+  deviceClosed(): void {
+    this.#closed = true;
+    this.#left();
   }
 
   [Symbol.dispose](): void {

@@ -62,7 +62,7 @@ export function cdevOpenRefused(error: unknown, { name, iommu, node }: CdevIdent
  * descriptor has been closed, lest it is found to be the one that is in the way.
  */
 export function bindIommufdRefused(error: unknown, device: CdevIdentity, syscalls: Syscalls): unknown {
-  const { name, iommu, group } = device;
+  const { name, iommu, group, node } = device;
   const refused = { code: "ERR_IOSPAN_ATTACH_REFUSED", message: `${name} cannot be bound to an iommufd` } as const;
   const number = error instanceof Error && "errno" in error ? error.errno : undefined;
   const busy = number === errno.EBUSY || number === errno.EINVAL;
@@ -80,7 +80,7 @@ export function bindIommufdRefused(error: unknown, device: CdevIdentity, syscall
 
   /** EBUSY: the group is open. EINVAL: the device is, through another descriptor of its node; or firmware uses its memory. */
   function whyBusy({ name: of }: CdevIdentity, kernel: Syscalls): Readonly<Record<number, Meaning>> {
-    const held = groupBusy({ id: group, device: of }, kernel);
+    const held = groupBusy({ id: group, device: of, node }, kernel);
     return { [errno.EBUSY]: held, [errno.EINVAL]: wantsDirectMapping(kernel, group) ? direct(of, group) : held };
   }
 }

@@ -1,16 +1,19 @@
 import { errno } from "../abi/errno.js";
 import {
   IOMMU_IOAS_ALLOC,
+  IOMMU_IOAS_COPY,
   IOMMU_IOAS_MAP,
   IOMMU_IOAS_MAP_FLAG,
   IOMMU_IOAS_UNMAP,
   IOMMU_VFIO_IOAS,
   IOMMU_VFIO_IOAS_OP,
   ioasAlloc,
+  ioasCopy,
   ioasMap,
   ioasUnmap,
   vfioIoas,
 } from "../abi/iommufd-ioas.js";
+import { destroy, IOMMU_DESTROY } from "../abi/iommufd-object.js";
 import { type1Info, VFIO_IOMMU_GET_INFO } from "../abi/vfio-container-info.js";
 import { type Iova, iova as toIova } from "../iova.js";
 import type { MappedMemory } from "../syscalls/mapped-memory.js";
@@ -143,6 +146,33 @@ export class Ioas {
     });
   }
 
+  /**
+   * Whether every byte of a range is mapped, in however many mappings: asked with a copy of the range into an address space
+   * that nobody is attached to. The kernel refuses one that has holes (ENOENT, io_pagetable.c, iopt_get_pages), and without a
+   * page table a copy pins nothing.
+   */
+  isWhole(iova: Iova, size: bigint): boolean {
+    const scratch = Ioas.allocate(this.#iommufd, this.#about);
+    const bytes = ioasCopy.encode({
+      flags: ACCESS_FLAGS.read,
+      src_ioas_id: this.id,
+      dst_ioas_id: scratch.id,
+      src_iova: iova,
+      dst_iova: iova,
+      length: size,
+    });
+    try {
+      this.#iommufd.syscalls.ioctl(this.#iommufd.fd, IOMMU_IOAS_COPY, bytes);
+      return true;
+    } catch (error) {
+      if (!(error instanceof SyscallError)) throw error;
+      if (error.errno === errno.ENOENT) return false;
+      throw probeRefused(error, iova, size, this.#about);
+    } finally {
+      scratch.#destroy(this.#about);
+    }
+  }
+
   /** Gives back what it needed to ask; the address space itself goes with the iommufd. */
   close(): void {
     const page = this.#probePage;
@@ -156,6 +186,13 @@ export class Ioas {
       }
     }
     if (failures.length > 0) throw failures[0];
+  }
+
+  /** Ends it, with all mappings; no device may be attached. */
+  #destroy(about: About): void {
+    this.#iommufd.ioctl(IOMMU_DESTROY, destroy.encode({ id: this.id }), (error) =>
+      unexplained(error, "ending the address space that the kernel was asked with", about),
+    );
   }
 
   /** Whom an error is about. */

@@ -79,13 +79,14 @@ export class IoAddressSpace implements AsyncDisposable {
         hint: 'name one or more: ["0000:02:00.0"]',
       });
     }
+    checkVerify(options.verify);
     const passedOver: StrategyTrial[] = [];
     const snapshot = new Snapshot(machine);
     for (const { name, make, reason, last } of candidates(machine, options.strategy ?? "auto")) {
       const space = new IoAddressSpace(machine, make(), [...passedOver, { strategy: name, chosen: true, reason }]);
       const refused = (await space.#attachAll(devices, snapshot)) ?? (await space.#verify(devices, options.verify));
       if (refused === undefined) return space;
-      if (last || !isStrategys(refused)) throw refused;
+      if (last || !isStrategys(refused)) throw afterOthers(refused, passedOver);
       passedOver.push({ strategy: name, chosen: false, reason: refused.message });
     }
     throw new RangeError("the last candidate was neither chosen nor refused");
@@ -281,6 +282,8 @@ export class IoAddressSpace implements AsyncDisposable {
   async #verify(devices: readonly string[], verify: OpenOptions["verify"]): Promise<unknown> {
     try {
       await verify?.(this);
+      if (this.#closed) return closedByVerify();
+      if (this.broken !== undefined) throw this.broken;
       return undefined;
     } catch (error) {
       return this.#closeFor(devices, notVerified(this.strategy, error));
@@ -359,8 +362,32 @@ function notVerified(strategy: StrategyName, cause: unknown): IospanError {
   return new IospanError(
     "ERR_IOSPAN_VERIFY_FAILED",
     `with the strategy "${strategy}" every device was attached, but options.verify failed: ${text}`,
-    { device, iommu, cause, hint: 'the cause says more; { strategy: "mirrored" } relies on the kernel least' },
+    { device, iommu, cause, hint: `the cause says more${strategy === "mirrored" ? "" : LEAST_RELIANT}` },
   );
+}
+
+const LEAST_RELIANT = '; { strategy: "mirrored" } relies on the kernel least';
+
+function checkVerify(verify: unknown): void {
+  if (verify === undefined || typeof verify === "function") return;
+  throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `options.verify is no function but ${typeof verify}`, {
+    hint: "leave it out, or give a function that throws where a device does not reach memory",
+  });
+}
+
+/** No other strategy would change that. */
+function closedByVerify(): IospanError {
+  return new IospanError("ERR_IOSPAN_CLOSED", "options.verify has closed the space", {
+    hint: "leave it open where every device reaches memory, and throw where one does not: open() closes it then",
+  });
+}
+
+/** The last strategy's error, with why those before it were passed over. */
+function afterOthers(error: unknown, passedOver: readonly StrategyTrial[]): unknown {
+  if (passedOver.length === 0 || !(error instanceof IospanError)) return error;
+  const { code, message, syscall, errno, device, iommu, hint, cause } = error;
+  const others = passedOver.map(({ strategy, reason }) => `"${strategy}" was passed over: ${reason}`).join("; ");
+  return new IospanError(code, `${message}; before, ${others}`, { syscall, errno, device, iommu, hint, cause });
 }
 
 function notDmaMemory(): IospanError {

@@ -19,20 +19,29 @@ export interface TraceOptions {
  * `ioctl(19</dev/vfio/vfio>, VFIO_IOMMU_MAP_DMA, {argsz=32, flags=READ|WRITE, …}) = 0`.
  * What the kernel changed in a struct stands behind an arrow, `{…} => {size=0x1000}`, and what follows the struct inside it:
  * interrupts' eventfds, `data=[9<eventfd>]`, or the capabilities of an answer, `caps=[…]`.
+ * What `log` throws is dropped with its line: a call ends as it would untraced.
  * @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` for an option that does not exist.
  */
 export function traced(inner: Syscalls, log: (line: string) => void, options: TraceOptions = {}): Syscalls {
   const names = new DescriptorNames();
   const hidden = hiddenCalls(options);
+  const write = (line: () => string): void => {
+    const text = line();
+    try {
+      log(text);
+    } catch {
+      // The call has happened: who is told otherwise loses its result, such as a descriptor.
+    }
+  };
   return intercepted(inner, (call, proceed) => {
     if (hidden.has(call.name)) return proceed();
     const started = start(call, names);
     const answered = (result: unknown): void => {
-      log(`${started.line(result)} = ${resultText(result)}`);
+      write(() => `${started.line(result)} = ${resultText(result)}`);
       names.answered(call, result);
     };
     const refused = (error: unknown): void => {
-      log(`${started.line(undefined)} = ${errorText(error)}`);
+      write(() => `${started.line(undefined)} = ${errorText(error)}`);
       names.refused(call);
     };
     return observed(proceed, answered, refused);
@@ -62,15 +71,16 @@ function noSuchTrace(sysfs: never): IospanError {
 
 /** Performs a call that may be asynchronous, and tells its outcome on the way. */
 function observed<T>(proceed: () => T, answered: (result: unknown) => void, refused: (error: unknown) => void): T {
+  let result: T;
   try {
-    const result = proceed();
-    if (result instanceof Promise) result.then(answered, refused);
-    else answered(result);
-    return result;
+    result = proceed();
   } catch (error) {
     refused(error);
     throw error;
   }
+  if (result instanceof Promise) result.then(answered, refused);
+  else answered(result);
+  return result;
 }
 
 /** Keeps what a call begins with, which may be something else when it is answered. */

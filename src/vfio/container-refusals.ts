@@ -80,14 +80,17 @@ function limitText(syscalls: Syscalls): string {
   }
 }
 
-/** What ENOMEM means: nearly always the limit on locked memory. `counted` says once for what memory counts. */
+/**
+ * What ENOMEM means: nearly always the limit on locked memory, which a process with CAP_IPC_LOCK does not have; else the machine
+ * has run out. `counted` says once for what memory counts.
+ */
 function memlock(mapping: DmaMapping, syscalls: Syscalls, counted: string): Meaning {
   return {
     code: "ERR_IOSPAN_MEMLOCK",
-    message: `${pagesText(mapping.size)} more cannot be locked in memory; the limit for the process is ${limitText(syscalls)}`,
+    message: `${pagesText(mapping.size)} more cannot be locked in memory; the limit for the process is ${limitText(syscalls)}, or the machine is short of memory`,
     hint:
       "raise the limit: ulimit -l unlimited in the shell, LimitMEMLOCK=infinity in a systemd unit, or " +
-      `'* - memlock unlimited' in /etc/security/limits.conf; memory counts ${counted}`,
+      `'* - memlock unlimited' in /etc/security/limits.conf; memory counts ${counted}; with CAP_IPC_LOCK it is not limited: free memory then`,
   };
 }
 

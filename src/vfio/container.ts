@@ -28,6 +28,7 @@ import type { MappedMemory } from "../syscalls/mapped-memory.js";
 import { O_RDWR } from "../syscalls/mmap-flags.js";
 import { type Fd, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
 import { mapRefused, openRefused, probeRefused, setIommuRefused, unmapRefused } from "./container-refusals.js";
+import { failuresOf, withFailures } from "./failures.js";
 import type { Group } from "./group.js";
 import { inaccessiblePage } from "./inaccessible-page.js";
 import { type About, malformed, unexplained } from "./refusal.js";
@@ -98,8 +99,8 @@ export class Container implements Disposable {
     try {
       checkVersion(syscalls, fd, about);
     } catch (error) {
-      syscalls.close(fd);
-      throw unexplained(error, `asking ${CONTAINER_PATH} for its version`, about);
+      const failures = failuresOf(() => syscalls.close(fd));
+      throw withFailures(unexplained(error, `asking ${CONTAINER_PATH} for its version`, about), failures);
     }
     return new Container(syscalls, fd);
   }

@@ -5,6 +5,7 @@ import { VFIO_PCI_REGION_INDEX } from "../abi/vfio-region.js";
 import { IospanError, malformedAnswer } from "../errors.js";
 import type { BusType } from "../machine/machine.js";
 import { type Fd, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
+import { failuresOf, withFailures } from "./failures.js";
 import type { Interrupt, InterruptOptions } from "./interrupt.js";
 import { type InterruptInfo, type InterruptKind, Interrupts } from "./interrupts.js";
 import { PciConfig } from "./pci-config.js";
@@ -28,6 +29,8 @@ export interface DeviceSource {
    * @param name the kernel's name of the device.
    */
   deviceFd(name: string): Promise<Fd>;
+  /** The descriptor it gave out has been closed. */
+  deviceClosed?(): void;
 }
 
 const PCI_REGION_NAMES = new Map<number, string>(
@@ -49,12 +52,14 @@ export class Device implements DeviceIdentity, AsyncDisposable {
   readonly #syscalls: Syscalls;
   readonly #regions: readonly Region[];
   readonly #interrupts: Interrupts;
+  readonly #source: DeviceSource;
   #fd: Fd | undefined;
   #owned = false;
 
-  private constructor(syscalls: Syscalls, fd: Fd, identity: DeviceIdentity) {
+  private constructor(syscalls: Syscalls, source: DeviceSource, fd: Fd, identity: DeviceIdentity) {
     const info = readDeviceInfo(syscalls, fd);
     this.#syscalls = syscalls;
+    this.#source = source;
     this.#fd = fd;
     this.name = identity.name;
     this.bus = identity.bus;
@@ -69,18 +74,13 @@ export class Device implements DeviceIdentity, AsyncDisposable {
   static async open(syscalls: Syscalls, source: DeviceSource, identity: DeviceIdentity): Promise<Device> {
     const fd = await source.deviceFd(identity.name);
     try {
-      return new Device(syscalls, fd, identity);
+      return new Device(syscalls, source, fd, identity);
     } catch (error) {
-      syscalls.close(fd);
-      throw refusal(
-        error,
-        { device: identity.name, iommu: identity.iommu },
-        {
-          code: "ERR_IOSPAN_SYSCALL",
-          message: `${identity.name} does not tell what it has`,
-          hint: "the kernel log says more: dmesg | grep vfio",
-        },
+      const failures = failuresOf(
+        () => syscalls.close(fd),
+        () => source.deviceClosed?.(),
       );
+      throw withFailures(tellsNothing(error, identity), failures);
     }
   }
 
@@ -191,16 +191,10 @@ export class Device implements DeviceIdentity, AsyncDisposable {
     const fd = this.#fd;
     if (fd === undefined) return [];
     this.#fd = undefined;
-    const failures: unknown[] = [...this.#interrupts.closeAll()];
-    const steps = [...this.#regions.map((region) => () => region.close()), () => this.#syscalls.close(fd)];
-    for (const step of steps) {
-      try {
-        step();
-      } catch (error) {
-        failures.push(error);
-      }
-    }
-    return failures;
+    const failures = this.#interrupts.closeAll();
+    const regions = this.#regions.map((region) => () => region.close());
+    const steps = [...regions, () => this.#syscalls.close(fd), () => this.#source.deviceClosed?.()];
+    return [...failures, ...failuresOf(...steps)];
   }
 
   /** @internal A space has opened it, and closes it. */
@@ -242,6 +236,18 @@ export class Device implements DeviceIdentity, AsyncDisposable {
       hint: "open it again; in a space: detach() and attach() it",
     });
   }
+}
+
+function tellsNothing(error: unknown, { name, iommu }: DeviceIdentity): unknown {
+  return refusal(
+    error,
+    { device: name, iommu },
+    {
+      code: "ERR_IOSPAN_SYSCALL",
+      message: `${name} does not tell what it has`,
+      hint: "the kernel log says more: dmesg | grep vfio",
+    },
+  );
 }
 
 function readDeviceInfo(syscalls: Syscalls, fd: Fd): Decoded<typeof deviceInfo> {

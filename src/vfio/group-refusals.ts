@@ -46,8 +46,17 @@ function isBusy(error: unknown): boolean {
   return error instanceof Error && "errno" in error && error.errno === errno.EBUSY;
 }
 
+/** What cannot be had because somebody has the group, or a device of it, open. */
+export interface BusyGroup extends Pick<GroupIdentity, "id" | "device"> {
+  /** The device's own node, where that was to be opened. */
+  readonly node?: string;
+}
+
 /** Somebody has the group, or a device of it, open: who, as far as /proc tells. */
-export function groupBusy({ id, device }: Pick<GroupIdentity, "id" | "device">, syscalls: Syscalls): Meaning {
+export function groupBusy({ id, device, node }: BusyGroup, syscalls: Syscalls): Meaning {
+  const paths = [...(node === undefined ? [] : [`/dev/vfio/devices/${node}`]), `/dev/vfio/${id}`];
+  const group = `/dev/vfio/${id}, the group of ${device},`;
+  const what = node === undefined ? group : `/dev/vfio/devices/${node}, the node of ${device}, or ${group}`;
   const holders = groupHolders({ syscalls }, id);
   const own = holders.length === 0 ? undefined : ownPid({ syscalls });
   const others = holders.filter(({ pid }) => pid !== own);
@@ -62,10 +71,10 @@ export function groupBusy({ id, device }: Pick<GroupIdentity, "id" | "device">, 
   ];
   return {
     code: "ERR_IOSPAN_GROUP_BUSY",
-    message: `/dev/vfio/${id}, the group of ${device}, is in use${who && ` by ${who}`}`,
+    message: `${what} is in use${who && ` by ${who}`}`,
     hint:
       hints.join("; ") ||
-      `find out who has it: fuser -v /dev/vfio/${id} (an open device or a mapped region keeps it too)`,
+      `find out who has it: fuser -v ${paths.join(" ")} (an open device or a mapped region keeps it too)`,
   };
 }
 

@@ -10,6 +10,7 @@ import {
 import { IospanError } from "../errors.js";
 import { O_RDWR } from "../syscalls/mmap-flags.js";
 import type { Fd, Syscalls } from "../syscalls/syscalls.js";
+import { failuresOf, withFailures } from "./failures.js";
 import { deviceRefused, groupOpenRefused, setContainerRefused, unsetContainerRefused } from "./group-refusals.js";
 import { unexplained } from "./refusal.js";
 
@@ -59,8 +60,8 @@ export class Group implements GroupIdentity, Disposable {
       group.#checkViable();
       return group;
     } catch (error) {
-      group.close();
-      throw unexplained(error, `asking whether group ${identity.id} is viable`, identity);
+      const failures = failuresOf(() => group.close());
+      throw withFailures(unexplained(error, `asking whether group ${identity.id} is viable`, identity), failures);
     }
   }
 

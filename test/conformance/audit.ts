@@ -82,6 +82,29 @@ export const auditing: readonly Scenario[] = [
     }),
   ),
 
+  scenario("the audit finds a hole in a mapping whose ends are there", (rig) =>
+    tampered(rig, async (space, memory, tamper) => {
+      const size = granuleOf(rig);
+      const { iova } = await space.map(memory, { size: 4 * size });
+      tamper.unmap({ iova, size: 4 * size });
+      // From memory that is in no place of the mapping's own.
+      tamper.map({ iova, size, address: memory.address + BigInt(size) });
+      tamper.map({ iova: iova + BigInt(3 * size), size, address: memory.address });
+      const { differences } = space.audit();
+      assert.ok(differences.length > 0);
+      if (mechanismOf(rig.strategy) !== "containers")
+        assert.deepEqual(
+          differences.map(({ problem }) => problem),
+          ["partial"],
+        );
+      tamper.unmap({ iova, size });
+      tamper.unmap({ iova: iova + BigInt(3 * size), size });
+      tamper.map({ iova, size: 4 * size, address: memory.address });
+      consistent(space, 1);
+      for (const mapping of space.mappings) await mapping.unmap();
+    }),
+  ),
+
   scenario("the audit finds a mapping that nobody asked for", (rig) =>
     tampered(rig, async (space, memory, tamper) => {
       await space.map(memory, { size: granuleOf(rig), iova: 0x300000 });

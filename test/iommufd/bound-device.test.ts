@@ -64,6 +64,7 @@ describe("binding a device", () => {
       message: expect.stringContaining("this very process"),
     };
     expect(await errorFrom(rig.device(FIRST))).toMatchObject({ ...busy, errnoName: "EINVAL" });
+    expect((await errorFrom(rig.device(FIRST))).message).toContain("/dev/vfio/devices/vfio");
     first.close();
     const group = rig.kernel.open(`/dev/vfio/${identityOf(rig.kernel, FIRST).group}`, O_RDWR);
     expect(await errorFrom(rig.device(FIRST))).toMatchObject({ ...busy, errnoName: "EBUSY" });
@@ -109,6 +110,28 @@ describe("attaching a device", () => {
     one.detach();
     expect(rig.ioas.devices).toBe([SECOND, NEIGHBOUR].join(", "));
     expect(await one.attach(rig.ioas)).toBe(tables[0]);
+  });
+
+  it("ends with its closing, and leaves nothing behind", async () => {
+    const rig = await IommufdRig.open();
+    const device = await rig.device(FIRST);
+    const { kernel } = rig;
+    const call = kernel.ioctlAsync.bind(kernel);
+    kernel.ioctlAsync = async (...request) => {
+      const result = await call(...request);
+      device.close();
+      return result;
+    };
+    expect((await errorFrom(device.attach(rig.ioas))).code).toBe("ERR_IOSPAN_CLOSED");
+    expect(rig.ioas.devices).toBe("");
+  });
+
+  it("is refused as closed when it is closed before the kernel gets to it", async () => {
+    const rig = await IommufdRig.open();
+    const device = await rig.device(FIRST);
+    const attaching = errorFrom(device.attach(rig.ioas));
+    device.close();
+    expect((await attaching).code).toBe("ERR_IOSPAN_CLOSED");
   });
 
   it("moves it from one address space to another", async () => {
@@ -215,6 +238,26 @@ describe("a device of its own node", () => {
     await device.close();
     bound.close();
     expect(rig.kernel.iommufds[0]?.devices).toEqual([]);
+    expect(rig.ioas.devices).toBe("");
+  });
+
+  it("stays attached, and is known to be, until whom it was handed to closes it", async () => {
+    const rig = await IommufdRig.open();
+    const bound = await rig.attached(FIRST);
+    const device = await Device.open(rig.syscalls, bound, bound);
+    bound.close();
+    expect(rig.kernel.iommufds[0]?.devices).toHaveLength(1);
+    expect(rig.ioas.devices).toBe(FIRST);
+    await device.close();
+    expect(rig.kernel.iommufds[0]?.devices).toEqual([]);
+    expect(rig.ioas.devices).toBe("");
+  });
+
+  it("is attached to nothing when it does not tell what it has", async () => {
+    const rig = await IommufdRig.open();
+    const bound = await rig.attached(FIRST);
+    rig.refuse("VFIO_DEVICE_GET_INFO", "EIO");
+    await errorFrom(Device.open(rig.syscalls, bound, bound));
     expect(rig.ioas.devices).toBe("");
   });
 

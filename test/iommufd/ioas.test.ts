@@ -216,6 +216,37 @@ describe("asking whether something is mapped", () => {
   });
 });
 
+describe("asking whether all of a range is mapped", () => {
+  it("answers, pins nothing and leaves nothing behind", async () => {
+    const { rig, ioas, address } = await withDevice();
+    ioas.map(mapping(address, 0x10000, 2));
+    ioas.map(mapping(address + 4n * 4096n, 0x12000, 2));
+    ioas.map(mapping(address, 0x15000));
+    const state = () => [rig.kernel.pinnedPages, rig.kernel.iommufds[0]?.ioases.map(({ id }) => id)];
+    const before = state();
+    expect(ioas.isWhole(iova(0x10000), 0x4000n)).toBe(true);
+    expect(ioas.isWhole(iova(0x11000), 0x2000n)).toBe(true);
+    expect(ioas.isWhole(iova(0x10000), 0x6000n)).toBe(false);
+    expect(ioas.isWhole(iova(0x20000), 0x1000n)).toBe(false);
+    expect(state()).toEqual(before);
+  });
+
+  it("takes a mapping that devices may only write to", async () => {
+    const { ioas, address } = await withDevice();
+    ioas.map({ ...mapping(address, 0x10000), access: "write" });
+    expect(ioas.isWhole(iova(0x10000), 0x1000n)).toBe(true);
+  });
+
+  it.each(["IOMMU_IOAS_ALLOC", "IOMMU_IOAS_COPY", "IOMMU_DESTROY"])("passes on that %s failed", async (call) => {
+    const { rig, ioas, address } = await withDevice();
+    ioas.map(mapping(address, 0x10000));
+    rig.refuse(call, "ENOMEM");
+    expect(errorOf(() => ioas.isWhole(iova(0x10000), 0x1000n))).toMatchObject({ syscall: call, errnoName: "ENOMEM" });
+    expect(rig.kernel.iommufds[0]?.ioases).toHaveLength(call === "IOMMU_DESTROY" ? 2 : 1);
+    expect(ioas.isWhole(iova(0x10000), 0x1000n)).toBe(true);
+  });
+});
+
 describe("closing", () => {
   it("gives back the memory it asked with, or says what it could not", async () => {
     const { rig, ioas } = await withDevice();

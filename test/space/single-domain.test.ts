@@ -1,9 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { errno } from "../../src/abi/errno.js";
+import { ioasIovaRanges } from "../../src/abi/iommufd-ioas.js";
 import { type MachineOneOptions, machineOne, machineOneDescription } from "../../src/sim/linux/machine-one.js";
 import { IoAddressSpace } from "../../src/space/io-address-space.js";
 import type { StrategyName } from "../../src/space/strategies/strategy.js";
 import { faulty } from "../../src/syscalls/faulty.js";
+import { intercepted } from "../../src/syscalls/intercepted.js";
+import { SyscallError } from "../../src/syscalls/syscalls.js";
 import { errorFrom } from "../support/errors.js";
 
 const [FIRST, SECOND] = ["0000:02:00.0", "0000:22:00.0"] as const;
@@ -33,7 +36,7 @@ describe("one domain for all devices", () => {
       iommu: SMMU1,
     });
     for (const part of [SECOND, SMMU1, FIRST, SMMU0, "EINVAL"]) expect(error.message).toContain(part);
-    expect(error.hint).toMatch(/shared-container.*mirrored/);
+    expect(error.hint).toMatch(/mirrored.*shared-container/);
     expect([kernel.openFds, kernel.iommufds, kernel.pinnedPages]).toEqual([[], [], 0]);
   });
 
@@ -108,9 +111,62 @@ describe("one domain for all devices", () => {
       const error = await errorFrom(open(kernel, strategy));
       expect(error).toMatchObject({ code: "ERR_IOSPAN_ATTACH_REFUSED", device: SECOND, iommu: SMMU1 });
       expect(error.hint).toContain("mirrored");
+      // There the one domain for both is refused aloud.
+      expect(error.hint.includes("Linux 6.15.3")).toBe(strategy === "iommufd");
       expect(kernel.openFds).toEqual([]);
     },
   );
+
+  it("names what works when no table can be made for larger pages than the processor's", async () => {
+    const { iommus } = machineOneDescription();
+    const kernel = withIommufd({ iommus: [{ ...iommus[0]!, pageSizes: 0x20010000n }, iommus[1]!] });
+    const error = await errorFrom(open(kernel, "single-domain", [FIRST]));
+    expect(error).toMatchObject({ syscall: "IOMMU_HWPT_ALLOC", errno: errno.EINVAL, device: FIRST, iommu: SMMU0 });
+    expect(error.hint).toMatch(/mirrored.*shared-container/);
+    expect(kernel.openFds).toEqual([]);
+  });
+
+  it("is refused where the table leaves no address, as before Linux 6.11", async () => {
+    const kernel = behindOne();
+    const syscalls = intercepted(kernel, (call, proceed) => {
+      const result = proceed();
+      if (call.ioctl?.name === "IOMMU_IOAS_IOVA_RANGES" && call.argument instanceof Uint8Array) {
+        // Byte 0 alone, as behind an aperture that ends at 0.
+        const { allowed_iovas } = ioasIovaRanges.decode(call.argument);
+        new BigUint64Array(kernel.view(allowed_iovas, 4096)).fill(0n, 0, 2);
+        ioasIovaRanges.patch(call.argument, 0, { num_iovas: 1 });
+      }
+      return result;
+    });
+    const error = await errorFrom(IoAddressSpace.open({ syscalls }, [FIRST], { strategy: "single-domain" }));
+    expect(error).toMatchObject({ code: "ERR_IOSPAN_ATTACH_REFUSED", device: FIRST, iommu: SMMU0 });
+    expect(error.hint).toMatch(/Linux 6\.11.*mirrored/);
+    expect(kernel.openFds).toEqual([]);
+  });
+
+  it.each([
+    ["single-domain", "VFIO_DEVICE_ATTACH_IOMMUFD_PT"],
+    ["iommufd", "VFIO_DEVICE_BIND_IOMMUFD"],
+    ["iommufd", "IOMMU_IOAS_ALLOC"],
+    ["shared-container", "VFIO_GROUP_SET_CONTAINER"],
+    ["mirrored", "VFIO_GET_API_VERSION"],
+    ["mirrored", "VFIO_GROUP_GET_STATUS"],
+    ["mirrored", "VFIO_DEVICE_GET_INFO"],
+  ] as const)("says why even where closing fails, too: %s, %s", async (strategy, refused) => {
+    const kernel = behindOne();
+    const first = faulty(kernel, { match: (call) => call.ioctl?.name === refused, nth: 1, errno: errno.EINVAL });
+    let seen = false;
+    const syscalls = intercepted(first, (call, proceed) => {
+      seen ||= call.ioctl?.name === refused;
+      const result = proceed();
+      if (seen && call.name === "close") throw new SyscallError("close", errno.EIO, "EIO");
+      return result;
+    });
+    const error = await errorFrom(IoAddressSpace.open({ syscalls }, [FIRST], { strategy }));
+    const why = error.code === "ERR_IOSPAN_INCONSISTENT" ? (error.cause as AggregateError).errors[0] : error;
+    expect(why).toMatchObject({ syscall: refused, errno: errno.EINVAL, device: FIRST });
+    expect(why.cause.errors.some((each: Error) => each.message.includes("EIO"))).toBe(true);
+  });
 
   it("gives up the iommufd when its first device cannot be brought in", async () => {
     const kernel = behindOne();

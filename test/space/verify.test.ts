@@ -1,10 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { Edu } from "../../examples/edu/edu.js";
+import { errno } from "../../src/abi/errno.js";
 import { IospanError } from "../../src/errors.js";
 import { type MachineOneOptions, machineOne } from "../../src/sim/linux/machine-one.js";
 import { IoAddressSpace, type OpenOptions } from "../../src/space/io-address-space.js";
 import { intercepted } from "../../src/syscalls/intercepted.js";
-import type { Syscalls } from "../../src/syscalls/syscalls.js";
+import { SyscallError, type Syscalls } from "../../src/syscalls/syscalls.js";
 import { errorFrom } from "../support/errors.js";
 
 const EDUS = ["0000:02:00.0", "0000:22:00.0"];
@@ -116,5 +117,53 @@ describe("a proof by the caller", () => {
     );
     expect(error).toMatchObject({ code: "ERR_IOSPAN_VERIFY_FAILED", cause: "out of luck" });
     expect(error.message).toContain("out of luck");
+  });
+
+  it("must be a function, and no device is touched before that is known", async () => {
+    const kernel = machineOne();
+    const verify = 5 as unknown as () => void;
+    expect(await errorFrom(open(kernel, { verify }))).toMatchObject({ code: "ERR_IOSPAN_INVALID_ARGUMENT" });
+    expect(kernel.log).toEqual([]);
+  });
+
+  it("must leave the space open, whatever the strategy", async () => {
+    const kernel = machineOne();
+    let asked = 0;
+    const verify = (space: IoAddressSpace) => {
+      asked += 1;
+      return space.close();
+    };
+    expect(await errorFrom(open(kernel, { verify }))).toMatchObject({ code: "ERR_IOSPAN_CLOSED" });
+    expect([asked, kernel.openFds]).toEqual([1, []]);
+  });
+
+  it("is not passed by a space that broke meanwhile", async () => {
+    const kernel = machineOne();
+    let refusing = false;
+    let unmaps = 0;
+    // The second container keeps what it has, and the first does not take it back.
+    const syscalls = intercepted(kernel, (call, proceed) => {
+      const name = call.ioctl?.name ?? "";
+      const stuck = name === "VFIO_IOMMU_UNMAP_DMA" && refusing && ++unmaps > 1;
+      if (stuck || (name === "VFIO_IOMMU_MAP_DMA" && refusing)) throw new SyscallError(name, errno.EIO, "EIO");
+      return proceed();
+    });
+    const verify = (space: IoAddressSpace) => {
+      const buffer = space.allocate(4096);
+      refusing = true;
+      expect(() => buffer.free()).toThrow();
+      refusing = false;
+      expect(space.broken).toBeDefined();
+    };
+    const error = await errorFrom(open(syscalls, { strategy: "mirrored", verify }));
+    expect(error).toMatchObject({ code: "ERR_IOSPAN_VERIFY_FAILED", cause: { code: "ERR_IOSPAN_INCONSISTENT" } });
+    expect(kernel.openFds).toEqual([]);
+  });
+
+  it("tells of every strategy that did not pass, and does not point to the one that was last", async () => {
+    const verify = (space: IoAddressSpace) => Promise.reject(new Error(`no DMA with ${space.strategy}`));
+    const error = await errorFrom(open(machineOne(), { verify }));
+    for (const part of ["no DMA with mirrored", "no DMA with shared-container"]) expect(error.message).toContain(part);
+    expect(error.hint).not.toContain("mirrored");
   });
 });

@@ -41,6 +41,27 @@ describe("traced", () => {
     ]);
   });
 
+  it("lets a call end as it would untraced where the log throws", async () => {
+    const fault = refused("close", "EIO");
+    const inner = strictSyscalls({
+      open: () => fd(19),
+      openAsync: () => Promise.resolve(fd(20)),
+      close: () => {
+        throw fault;
+      },
+    });
+    let lines = 0;
+    const syscalls = traced(inner, () => {
+      lines += 1;
+      throw new Error("EPIPE");
+    });
+    expect(syscalls.open("/dev/vfio/vfio", 2)).toBe(19);
+    // A rejection that nobody handles fails the run.
+    expect(await syscalls.openAsync("/dev/iommu", 2)).toBe(20);
+    expect(refusalOf(() => syscalls.close(fd(19)))).toBe(fault);
+    expect(lines).toBe(3);
+  });
+
   it("shows what the kernel changed in a struct behind an arrow", () => {
     const { lines, syscalls } = tracing({
       ioctl: (_, __, argument) => {

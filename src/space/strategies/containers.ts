@@ -4,6 +4,7 @@ import type { DeviceState } from "../../machine/machine.js";
 import type { Syscalls } from "../../syscalls/syscalls.js";
 import { Container } from "../../vfio/container.js";
 import { Device } from "../../vfio/device.js";
+import { failuresOf, withFailures } from "../../vfio/failures.js";
 import { Group } from "../../vfio/group.js";
 import { refuseSilentAttach } from "./attach-regression.js";
 import type { Attachment, MapTarget, Strategy, StrategyName } from "./strategy.js";
@@ -62,8 +63,10 @@ export class ContainerStrategy implements Strategy {
     try {
       await this.#join(key, group);
     } catch (error) {
-      group.close();
-      throw error;
+      throw withFailures(
+        error,
+        failuresOf(() => group.close()),
+      );
     }
     const open = { group, key, users: 0 };
     this.#groups.set(identity.id, open);
@@ -73,13 +76,18 @@ export class ContainerStrategy implements Strategy {
   async #join(key: string, group: Group): Promise<void> {
     const existing = this.#containers.get(key);
     const others = [...(existing?.groups ?? [])].map(({ iommu }) => iommu);
-    refuseSilentAttach(this.#syscalls, group.device, group.iommu, others);
-    const container = existing ?? (await Container.open(this.#syscalls, { device: group.device, iommu: group.iommu }));
+    const { device, iommu } = group;
+    refuseSilentAttach(this.#syscalls, { strategy: this.name, device, iommu, others });
+    const container = existing ?? (await Container.open(this.#syscalls, { device, iommu }));
     try {
       container.attach(group);
     } catch (error) {
-      if (existing === undefined) container.close();
-      throw error;
+      throw existing === undefined
+        ? withFailures(
+            error,
+            failuresOf(() => container.close()),
+          )
+        : error;
     }
     if (existing !== undefined) requireCommonPages(container, group, others);
     this.#containers.set(key, container);
@@ -105,7 +113,7 @@ export class ContainerStrategy implements Strategy {
     } else {
       steps.push(() => container.forget(group));
     }
-    return steps.flatMap(attempt);
+    return failuresOf(...steps);
   }
 }
 
@@ -124,16 +132,7 @@ function requireCommonPages(container: Container, group: Group, others: readonly
     );
   } catch (error) {
     // Should the container not let go of it, closing the group takes it out.
-    if (attempt(() => container.detach(group)).length > 0) container.forget(group);
+    if (failuresOf(() => container.detach(group)).length > 0) container.forget(group);
     throw error;
-  }
-}
-
-function attempt(step: () => void): unknown[] {
-  try {
-    step();
-    return [];
-  } catch (error) {
-    return [error];
   }
 }

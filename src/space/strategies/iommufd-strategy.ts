@@ -6,6 +6,7 @@ import { requireIommu } from "../../machine/iommus.js";
 import type { DeviceState } from "../../machine/machine.js";
 import type { Syscalls } from "../../syscalls/syscalls.js";
 import { Device } from "../../vfio/device.js";
+import { failuresOf, withFailures } from "../../vfio/failures.js";
 import { refuseSilentAttach } from "./attach-regression.js";
 import type { Attachment, MapTarget, Strategy, StrategyName } from "./strategy.js";
 
@@ -47,9 +48,10 @@ export class IommufdStrategy implements Strategy {
   async attach(device: DeviceState): Promise<Attachment> {
     const identity = identify(device);
     const others = Array.from(this.#place?.devices ?? [], ({ iommu }) => iommu);
-    refuseSilentAttach(this.#syscalls, identity.name, identity.iommu, others);
+    const { name, iommu } = identity;
+    refuseSilentAttach(this.#syscalls, { strategy: this.name, device: name, iommu, others });
     const fresh = this.#place === undefined;
-    const place = this.#place ?? (await this.#open(identity.name, identity.iommu));
+    const place = this.#place ?? (await this.#open(name, iommu));
     try {
       const bound = await enter(place, identity);
       this.#place = place;
@@ -60,8 +62,7 @@ export class IommufdStrategy implements Strategy {
         detach: () => this.#leave(place, bound),
       };
     } catch (error) {
-      if (fresh) close(place);
-      throw error;
+      throw fresh ? withFailures(error, close(place)) : error;
     }
   }
 
@@ -72,14 +73,16 @@ export class IommufdStrategy implements Strategy {
       const ioas = Ioas.allocate(iommufd, about);
       return { iommufd, ioas, attaching: this.#makeAttaching(iommufd, ioas), devices: new Set() };
     } catch (error) {
-      iommufd.close();
-      throw error;
+      throw withFailures(
+        error,
+        failuresOf(() => iommufd.close()),
+      );
     }
   }
 
   #leave(place: Place, bound: BoundDevice): readonly unknown[] {
     place.devices.delete(bound);
-    const failures = attempt(() => bound.close());
+    const failures = failuresOf(() => bound.close());
     if (place.devices.size > 0) return failures;
     this.#place = undefined;
     return [...failures, ...close(place)];
@@ -99,8 +102,10 @@ async function enter({ iommufd, attaching, devices }: Place, identity: ReturnTyp
   try {
     await attaching.attach(bound);
   } catch (error) {
-    bound.close();
-    throw error;
+    throw withFailures(
+      error,
+      failuresOf(() => bound.close()),
+    );
   }
   devices.add(bound);
   return bound;
@@ -108,14 +113,8 @@ async function enter({ iommufd, attaching, devices }: Place, identity: ReturnTyp
 
 /** With the iommufd go its address spaces and page tables. */
 function close({ iommufd, ioas }: Place): readonly unknown[] {
-  return [...attempt(() => ioas.close()), ...attempt(() => iommufd.close())];
-}
-
-function attempt(step: () => void): unknown[] {
-  try {
-    step();
-    return [];
-  } catch (error) {
-    return [error];
-  }
+  return failuresOf(
+    () => ioas.close(),
+    () => iommufd.close(),
+  );
 }

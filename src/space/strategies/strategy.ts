@@ -29,6 +29,8 @@ export interface MapTarget {
   unmapAsync(iova: Iova, size: number): Promise<number>;
   /** Whether any byte of the range is mapped, as the kernel sees it. */
   isMapped(iova: Iova, size: bigint): boolean;
+  /** Whether every byte of the range is mapped; absent where the kernel can only be asked about any. */
+  isWhole?(iova: Iova, size: bigint): boolean;
 }
 
 /** A device's place in a target. */
