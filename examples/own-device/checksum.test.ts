@@ -24,7 +24,9 @@ describe("the checksum driver", () => {
     buffer.bytes.fill(3);
     expect(await checksum.sum(buffer.iova, 8192)).toBe(3 * 8192);
     buffer.bytes[100] = 4;
-    expect(checksum.sumPolled(buffer.iova, 8192)).toBe(3 * 8192 + 1);
+    expect(await checksum.sum(buffer.iova, 8192)).toBe(3 * 8192 + 1);
+    expect(checksum.sumPolled(buffer.iova, 4096)).toBe(3 * 4096 + 1);
+    expect(await checksum.sum(buffer.iova, 4096)).toBe(3 * 4096 + 1);
   });
 
   it("takes as long as the data sheet says", async () => {

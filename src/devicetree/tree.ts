@@ -1,14 +1,10 @@
-import type { IospanError } from "../errors.js";
+import { fullPaths } from "./aliases.js";
 import { deviceTreeError } from "./device-tree-error.js";
 import { TreeNode } from "./node.js";
-import type { Property } from "./property.js";
 import type { MemoryReservation, RawTree } from "./raw-tree.js";
 
 /** Phandles that name nothing (libfdt, fdt_find_max_phandle). */
 const INVALID_PHANDLES: readonly number[] = [0, 0xffff_ffff];
-
-/** Properties of `/aliases` that are about the node itself. */
-const NO_ALIASES: readonly string[] = ["name", "phandle", "linux,phandle"];
 
 /**
  * A device tree, whole and consistent: no phandle is there twice and no alias leads back to itself.
@@ -20,6 +16,7 @@ export class DeviceTree {
   readonly bootCpu: number;
   readonly #phandles = new Map<number, TreeNode>();
   readonly #labels = new Map<string, TreeNode>();
+  readonly #aliases: ReadonlyMap<string, string | undefined>;
 
   /** @throws IospanError `ERR_IOSPAN_DEVICE_TREE` for an invalid or repeated phandle and for aliases that go in circles. */
   constructor({ root, reservations, bootCpu }: RawTree) {
@@ -27,7 +24,7 @@ export class DeviceTree {
     this.reservations = reservations;
     this.bootCpu = bootCpu;
     for (const node of this.nodes()) this.#register(node);
-    for (const alias of this.#aliases.keys()) this.#fullPath(alias);
+    this.#aliases = fullPaths(this.root.child("aliases"));
   }
 
   /** Every node, each before its children. */
@@ -84,29 +81,11 @@ export class DeviceTree {
     this.#phandles.set(phandle, node);
   }
 
-  get #aliases(): ReadonlyMap<string, Property> {
-    const properties = this.root.child("aliases")?.properties ?? [];
-    return new Map([...properties].filter(([name]) => !NO_ALIASES.includes(name)));
-  }
-
-  /** With what an alias at the beginning stands for, which may begin with another alias (libfdt, fdt_path_offset). */
+  /** With what an alias at the beginning stands for (libfdt, fdt_path_offset). */
   #fullPath(path: string): string | undefined {
-    const aliases = this.#aliases;
-    const seen: string[] = [];
-    let full = path;
-    while (!full.startsWith("/")) {
-      const [first = "", ...rest] = full.split("/");
-      if (seen.includes(first)) throw circular([...seen.slice(seen.indexOf(first)), first]);
-      seen.push(first);
-      const target = aliases.get(first)?.text;
-      if (target === undefined) return undefined;
-      full = [target, ...rest].join("/");
-    }
-    return full;
+    if (path.startsWith("/")) return path;
+    const [first = "", ...rest] = path.split("/");
+    const start = this.#aliases.get(first);
+    return start === undefined ? undefined : [start, ...rest].join("/");
   }
-}
-
-function circular(names: readonly string[]): IospanError {
-  const problem = `the alias ${names[0]} leads back to itself (${names.join(" → ")})`;
-  return deviceTreeError("/aliases", problem, "let it name a path");
 }

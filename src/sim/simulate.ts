@@ -5,6 +5,7 @@ import { IospanError } from "../errors.js";
 import { ordinaryDriverOf } from "./chip/boot-drivers.js";
 import { type Chip, readChip } from "./chip/chip.js";
 import type { Bugs, DeviceDescription, MachineDescription } from "./linux/description.js";
+import { checkHugePages, checkNames, checkNumbers } from "./option-checks.js";
 import { DEFAULT_RELEASE, fullRelease } from "./releases.js";
 import type { SimulatedBugs, SimulateOptions } from "./simulate-options.js";
 import { SimulatedMachine } from "./simulated-machine.js";
@@ -17,8 +18,10 @@ import { SimulatedMachine } from "./simulated-machine.js";
  */
 export function simulate(chip: string | Uint8Array, options: SimulateOptions = {}): SimulatedMachine {
   const { release = DEFAULT_RELEASE, bugs, drivers, devices, ...kernel } = options;
-  checkPageSize(kernel.pageSize);
+  checkNames(options);
+  checkNumbers(kernel);
   const read = readChip(readDeviceTree(chip), devices);
+  checkHugePages(kernel, read.memory);
   const description: MachineDescription = {
     capabilities: ["CAP_IPC_LOCK"],
     ...kernel,
@@ -32,24 +35,23 @@ export function simulate(chip: string | Uint8Array, options: SimulateOptions = {
   return new SimulatedMachine(read, description);
 }
 
-/** What the processor's page tables know. */
-const PAGE_SIZES: readonly number[] = [4096, 16384, 65536];
-
-function checkPageSize(pageSize = 4096): void {
-  if (PAGE_SIZES.includes(pageSize)) return;
-  throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `pageSize is ${pageSize}`, {
-    hint: `take one of ${PAGE_SIZES.join(", ")}`,
-  });
-}
-
 function boundDevices(chip: Chip, drivers: SimulateOptions["drivers"] = {}): readonly DeviceDescription[] {
   const descriptions = chip.devices.map(({ description }) => description);
   if (drivers === "vfio") return descriptions.map((each) => bound(each, vfioDriverOf(each)));
   const chosen = new Map(Object.entries(drivers).map(([name, driver]) => [findDevice(chip, name), driver] as const));
   return descriptions.map((each) => {
     const driver = chosen.get(each);
+    if (driver) checkDriver(each, driver);
     return bound(each, driver === undefined ? ordinaryDriverOf(each) : (driver ?? undefined));
   });
+}
+
+/** Any other name may be a kernel driver's, but these mean VFIO's, of which a bus has one. */
+function checkDriver({ name, bus }: DeviceDescription, driver: string): void {
+  const own = `vfio-${bus}`;
+  if (driver === own || !/vfio/i.test(driver)) return;
+  const problem = `drivers: ${name} is on the ${bus} bus, which has no ${JSON.stringify(driver)}`;
+  throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", problem, { device: name, hint: `take ${own}` });
 }
 
 function bound(description: DeviceDescription, driver: string | undefined): DeviceDescription {

@@ -124,6 +124,15 @@ export class DmaMemory implements Disposable {
     return this.#placement.memory.released;
   }
 
+  /** @internal @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` for memory of another machine than the one it is to be mapped on. */
+  requireOf({ syscalls }: Machine): void {
+    const [own, theirs] = [this.#syscalls.kernel, syscalls.kernel];
+    if (own === undefined || theirs === undefined || own === theirs) return;
+    throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", "the memory is another machine's", {
+      hint: "DmaMemory.allocate(machine, size) with the machine that the space was opened on",
+    });
+  }
+
   /** @internal A mapping holds the memory: what a device may write to must not become something else. */
   retain(): void {
     if (this.released) {

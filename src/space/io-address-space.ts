@@ -172,6 +172,7 @@ export class IoAddressSpace implements AsyncDisposable {
     return this.#gate.shared(async () => {
       this.#checkUsable();
       if (!(memory instanceof DmaMemory)) throw notDmaMemory();
+      memory.requireOf(this.#machine);
       return new Mapping(this.#owner, await this.#mappings.mapLater(memory, options));
     });
   }

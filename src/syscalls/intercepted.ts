@@ -26,13 +26,14 @@ export type Around = <T>(call: Call, proceed: () => T) => T;
 
 /**
  * `inner` with every system call passed through `around`: what decorators of {@link Syscalls} are made of.
- * `view`, `mmio`, `pageSize` and the stopping of a watch are no system calls and pass untouched.
+ * `view`, `mmio`, `pageSize`, `kernel` and the stopping of a watch are no system calls and pass untouched.
  */
 export function intercepted(inner: Syscalls, around: Around): Syscalls {
   // An `around` that throws must reject where the caller expects a promise.
   const aroundAsync = async <T>(call: Call, proceed: () => Promise<T>): Promise<T> => around(call, proceed);
   return {
     pageSize: inner.pageSize,
+    kernel: inner.kernel,
     view: (address, length) => inner.view(address, length),
     mmio: (view) => inner.mmio(view),
 

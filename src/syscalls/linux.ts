@@ -70,8 +70,12 @@ export function linuxSyscalls(): Syscalls {
   return new LinuxSyscalls(loadLibc());
 }
 
+/** Each `linux()` is the same process. */
+const THIS_KERNEL = Object.freeze({ name: "linux" });
+
 class LinuxSyscalls implements Syscalls {
   readonly pageSize: number;
+  readonly kernel = THIS_KERNEL;
   readonly #libc: Libc;
   // koffi refuses calls beyond 256 under way; its threads are as many as the processor's.
   readonly #calls = new CallQueue(128);

@@ -59,6 +59,11 @@ export interface ResourceLimit {
 export interface Syscalls {
   /** Bytes of a page of the process, `sysconf(_SC_PAGESIZE)`. */
   readonly pageSize: number;
+  /**
+   * What tells kernels apart: the same object in everything that passes calls on to one process of one kernel. Memory of one is
+   * refused by spaces of another. Where it is absent nobody can tell, and nothing is refused.
+   */
+  readonly kernel?: object | undefined;
 
   open(path: string, flags: number): Fd;
   openAsync(path: string, flags: number): Promise<Fd>;

@@ -32,16 +32,21 @@ export function readInterruptInfo(syscalls: Syscalls, fd: Fd, index: number): In
  */
 export class InterruptIndex {
   readonly info: InterruptIndexInfo;
+  readonly #staysMasked: boolean;
   readonly #syscalls: Syscalls;
   readonly #fd: Fd;
   readonly #armed = new Map<number, Fd>();
   /** Vectors the kernel has enabled, from 0. */
   #enabled = 0;
+  /** It may have fired, and have been left masked. */
+  #wasArmed = false;
 
-  constructor(syscalls: Syscalls, fd: Fd, info: InterruptIndexInfo) {
+  /** @param staysMasked whether a masked line stays so when it is disarmed: vfio-platform's do, vfio-pci starts afresh. */
+  constructor(syscalls: Syscalls, fd: Fd, info: InterruptIndexInfo, { staysMasked = false } = {}) {
     this.#syscalls = syscalls;
     this.#fd = fd;
     this.info = info;
+    this.#staysMasked = staysMasked && (info.flags & VFIO_IRQ_INFO.AUTOMASKED) !== 0;
   }
 
   get inUse(): boolean {
@@ -58,8 +63,10 @@ export class InterruptIndex {
    * and could not be enabled again: the refusal and what kept them from it. No vector is armed then.
    */
   arm(vector: number, eventfd: Fd): void {
-    if (this.#canSetAlone(vector)) this.#set(vector, [eventfd]);
+    if (this.#staysMasked && this.#wasArmed) this.#setUnmasked(vector, eventfd);
+    else if (this.#canSetAlone(vector)) this.#set(vector, [eventfd]);
     else this.#regrow(vector, eventfd);
+    this.#wasArmed = true;
     this.#armed.set(vector, eventfd);
     this.#enabled = Math.max(this.#enabled, vector + 1);
   }
@@ -74,6 +81,30 @@ export class InterruptIndex {
   unmask(vector: number): void {
     if ((this.info.flags & VFIO_IRQ_INFO.AUTOMASKED) === 0) return;
     this.#setIrqs(VFIO_IRQ_SET.DATA_NONE | VFIO_IRQ_SET.ACTION_UNMASK, vector, 1);
+  }
+
+  /**
+   * Arms a line that may have been left masked, which only ACTION_UNMASK ends (vfio_platform_irq.c). It is masked for the
+   * while, so that a device that holds it fires once, not on being armed and again on being unmasked; and unmasked only when
+   * it has somewhere to signal, as nothing else may take the interrupt.
+   */
+  #setUnmasked(vector: number, eventfd: Fd): void {
+    this.#setIrqs(VFIO_IRQ_SET.DATA_NONE | VFIO_IRQ_SET.ACTION_MASK, vector, 1);
+    this.#set(vector, [eventfd]);
+    try {
+      this.unmask(vector);
+    } catch (error) {
+      this.#switchOffQuietly();
+      throw error;
+    }
+  }
+
+  #switchOffQuietly(): void {
+    try {
+      this.#switchOff();
+    } catch {
+      // What it is on the way out of is the error to report; the next one to arm the line replaces its eventfd.
+    }
   }
 
   #canSetAlone(vector: number): boolean {

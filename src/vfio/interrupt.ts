@@ -39,7 +39,8 @@ interface Waiter {
  * does the end of a `using` block, which also covers a loop that ends with an error of {@link next}.
  *
  * A level-triggered line (INTx, most platform interrupts) is masked by the kernel when it fires and opened again when the
- * loop asks for the next one: quiet the device in the loop's body.
+ * loop asks for the next one: quiet the device in the loop's body. It is open as well when it is armed anew; while the device
+ * still holds it, it fires at once then.
  *
  * Be ready for a turn without an interrupt of the device: where the kernel cannot add vectors to those in use (MSI; MSI-X
  * before Linux 6.5), listening to a vector above all others of its kind switches these off for a moment. As they may have

@@ -171,18 +171,23 @@ function platformSources(syscalls: Syscalls, fd: Fd, count: number, about: About
   }
   const indexes: InterruptIndex[] = [];
   for (let index = 0; index < count; index += 1) {
-    const found = interruptIndex(syscalls, fd, index);
+    const found = interruptIndex(syscalls, fd, index, { staysMasked: true });
     if (found !== undefined) indexes.push(found);
   }
   return indexes.length === 0 ? [] : [{ kind: "irq", count: indexes.length, indexes }];
 }
 
 /** Undefined for an index that the device does not have or that cannot signal an eventfd. */
-function interruptIndex(syscalls: Syscalls, fd: Fd, index: number): InterruptIndex | undefined {
+function interruptIndex(
+  syscalls: Syscalls,
+  fd: Fd,
+  index: number,
+  options?: { readonly staysMasked: boolean },
+): InterruptIndex | undefined {
   try {
     const info = readInterruptInfo(syscalls, fd, index);
     const usable = info.count > 0 && (info.flags & VFIO_IRQ_INFO.EVENTFD) !== 0;
-    return usable ? new InterruptIndex(syscalls, fd, info) : undefined;
+    return usable ? new InterruptIndex(syscalls, fd, info, options) : undefined;
   } catch (error) {
     if (error instanceof SyscallError && error.errno === errno.EINVAL) return undefined;
     throw error;

@@ -37,7 +37,7 @@ const variants: readonly Variant[] = [
   {
     name: "chips/two-pcie.dts, one SMMU with stage 2 and one without range invalidation",
     chip: "two-pcie",
-    changes: "&smmu0 { iospan,stages = <2>; }; &smmu1 { iospan,no-range-invalidation; };",
+    changes: "&smmu0 { iospan,stage = <2>; }; &smmu1 { iospan,no-range-invalidation; };",
   },
   {
     name: "chips/two-pcie.dts with SMMUs and a kernel of 16 KiB",

@@ -110,6 +110,43 @@ export const platform: readonly Scenario<PlatformRig>[] = [
     }),
   ),
 
+  scenario("hears a platform device's level-triggered interrupt, armed anew for every job", (rig) =>
+    withPort(rig, async (port) => {
+      const frame = port.region(0);
+      for (let job = 1; job <= 4; job += 1) {
+        using interrupt = port.interrupt("irq", 0, { signal: AbortSignal.timeout(10_000) });
+        frame.write32(RAISE, job);
+        assert.deepEqual(await interrupt.next(), { done: false, value: { count: 1 } });
+        frame.write32(ACKNOWLEDGE, job);
+      }
+    }),
+  ),
+
+  scenario("tells of a platform device's interrupt that nobody heard only while the device holds it", (rig) =>
+    withPort(rig, async (port) => {
+      const frame = port.region(0);
+      for (let job = 1; job <= 3; job += 1) {
+        // It fires, which masks it, and is closed before anybody asks.
+        const unheard = port.interrupt("irq", 0);
+        frame.write32(RAISE, job);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        unheard.close();
+        if (job === 2) frame.write32(ACKNOWLEDGE, job);
+        using interrupt = port.interrupt("irq", 0, { signal: AbortSignal.timeout(10_000) });
+        const turn = interrupt.next();
+        if (job === 2) {
+          assert.equal(
+            await Promise.race([turn, new Promise((resolve) => setTimeout(resolve, 50, "silence"))]),
+            "silence",
+          );
+          frame.write32(RAISE, job);
+        }
+        assert.deepEqual(await turn, { done: false, value: { count: 1 } });
+        frame.write32(ACKNOWLEDGE, job);
+      }
+    }),
+  ),
+
   scenario("refuses to reset a device that nobody knows how to reset", (rig) =>
     withPort(rig, async (port, space) => {
       assert.equal(port.resettable, false);

@@ -154,6 +154,10 @@ describe("a device tree source", () => {
       '# 1 "board.dts"\n# 1 "<built-in>"\n/dts-v1/;\n# 1 "soc.dtsi" 1\n/ { };\n# 7 "board.dts" 2\n/ {\n  x = y;\n};\n';
     expect(refused(() => parseSource(text))).toMatch(/board\.dts:8:7 \(\/\): expected a value.*, found y/);
     expect(parseSource(text.replace("= y", "= <1>")).root.has("x")).toBe(true);
+    // Only after nothing but blanks is it a marker.
+    expect(refused(() => parseSource('/dts-v1/; \t # 1 "a.dts"'))).toMatch(/found #/);
+    expect(refused(() => parseSource('/* */ # 1 "a.dts"\n/dts-v1/;'))).toMatch(/found #/);
+    expect(parseSource('\t # 1 "a.dts"\n/dts-v1/; / { };').root.children).toEqual([]);
   });
 
   it("includes what a resolver gives", () => {
@@ -266,6 +270,9 @@ describe("a source with a mistake", () => {
   it("may be as long as it likes", () => {
     const long = `/dts-v1/; / { a = "${"x".repeat(300_000)}"; b = <${"1 ".repeat(200_000)}>; c = <${"&{/} ".repeat(50_000)}>; };`;
     expect(parseSource(long).root.required("c").cells).toHaveLength(50_000);
+    const properties = Array.from({ length: 50_000 }, (_, index) => `#p${index}=<1>;`).join(" ");
+    expect(parseSource(`/dts-v1/; / { ${properties} };`).root.properties.size).toBe(50_000);
+    expect(refused(() => parseSource(`#${" ".repeat(200_000)}x`))).toMatch(/expected \/dts-v1\//);
     expect(refused(() => parseSource(`/dts-v1/; /* ${"x".repeat(1_000_000)}`))).toMatch(/no end/);
   });
 });

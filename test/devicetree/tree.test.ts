@@ -154,6 +154,24 @@ describe("a device tree", () => {
     expect(all.byCompatible("b").map(({ path }) => path)).toEqual(["/y", "/y/sub"]);
   });
 
+  it("follows aliases through any number of others", () => {
+    const count = 20_000;
+    const links = Array.from({ length: count }, (_, index) => `a${index} = "a${index + 1}";`).join(" ");
+    const chain = (end: string) => tree(`aliases { ${links} ${end} }; y { sub { }; };`);
+    const all = chain(`a${count} = "/y";`);
+    for (const name of ["a0/sub", "a7/sub", `a${count}/sub`]) expect(all.find(name)?.path).toBe("/y/sub");
+    expect(chain("").find("a0")).toBeUndefined();
+    expect(refused(() => chain(`a${count} = "a${count - 1}";`))).toMatch(
+      `the alias a${count - 1} leads back to itself (a${count - 1} → a${count} → a${count - 1})`,
+    );
+  });
+
+  it("follows each alias with what comes after it", () => {
+    const all = tree('aliases { x = "y/b"; y = "z/a"; z = "/n"; lost = "none/a"; }; n { a { b { c { }; }; }; };');
+    expect(all.find("x/c")?.path).toBe("/n/a/b/c");
+    expect(all.find("lost")).toBeUndefined();
+  });
+
   it("knows the labels that dtc -@ keeps", () => {
     expect(tree('__symbols__ { smmu0 = "/a"; }; a { };').byLabel("smmu0")?.path).toBe("/a");
   });

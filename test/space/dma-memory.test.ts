@@ -2,8 +2,11 @@ import * as fs from "node:fs";
 import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
 import { errno } from "../../src/abi/errno.js";
+import { linux } from "../../src/machine/linux.js";
 import type { Machine } from "../../src/machine/machine.js";
+import { machineOne } from "../../src/sim/linux/machine-one.js";
 import { DmaMemory, type DmaMemoryOptions } from "../../src/space/dma-memory.js";
+import { IoAddressSpace } from "../../src/space/io-address-space.js";
 import { faulty } from "../../src/syscalls/faulty.js";
 import type { Call } from "../../src/syscalls/intercepted.js";
 import { linuxSyscalls } from "../../src/syscalls/linux.js";
@@ -15,7 +18,8 @@ import {
   MFD_HUGETLB,
 } from "../../src/syscalls/mmap-flags.js";
 import { SyscallError, type Syscalls } from "../../src/syscalls/syscalls.js";
-import { errorOf, thrownBy } from "../support/errors.js";
+import { traced } from "../../src/syscalls/traced.js";
+import { errorFrom, errorOf, thrownBy } from "../support/errors.js";
 import { isMapped, needsLinux, onLinux, openFds } from "../support/linux-only.js";
 import { MappedPages } from "../support/mapped-pages.js";
 import { fd, refused, strictSyscalls } from "../support/strict-syscalls.js";
@@ -254,11 +258,58 @@ describe("DmaMemory's life", () => {
   });
 });
 
+describe("DmaMemory's machine", () => {
+  const kernel = machineOne();
+  const wrapped = (syscalls: Syscalls) => ({ syscalls: traced(faulty(syscalls), () => {}) });
+
+  it.each([
+    ["another simulated machine", kernel, machineOne()],
+    ["another one, though the calls of both are traced", wrapped(kernel), wrapped(machineOne())],
+  ])("is not %s", async (_, own, other) => {
+    await using space = await IoAddressSpace.open(other, ["0000:02:00.0"]);
+    using memory = DmaMemory.allocate(own, 4096);
+    const error = await errorFrom(space.map(memory));
+    expect(error).toMatchObject({ code: "ERR_IOSPAN_INVALID_ARGUMENT" });
+    expect(error.hint).toContain("DmaMemory.allocate(machine");
+    expect(space.mappings).toEqual([]);
+    memory.release();
+  });
+
+  const byHand = (inner: Syscalls): Machine => ({
+    syscalls: new Proxy(inner, {
+      get(_, name) {
+        if (name === "kernel") return undefined;
+        const member: unknown = Reflect.get(inner, name);
+        return typeof member === "function" ? member.bind(inner) : member;
+      },
+    }),
+  });
+
+  it.each([
+    ["traced", wrapped(kernel), kernel],
+    ["not traced, for a space that is", kernel, wrapped(kernel)],
+    ["traced, for a space that is traced otherwise", wrapped(kernel), wrapped(kernel)],
+    ["behind calls that do not tell their kernel", byHand(kernel), kernel],
+    ["that of a space whose calls do not tell their kernel", kernel, byHand(kernel)],
+  ])("may be %s", async (_, own, of) => {
+    await using space = await IoAddressSpace.open(of, ["0000:02:00.0"]);
+    using memory = DmaMemory.allocate(own, 4096);
+    using mapping = await space.map(memory);
+    expect(mapping.mapped).toBe(true);
+  });
+});
+
 describe("DmaMemory on Linux", () => {
   needsLinux();
   let machine: Machine;
   beforeAll(() => {
     if (onLinux) machine = { syscalls: linuxSyscalls() };
+  });
+
+  it("is memory of every linux(), and of no simulated machine", () => {
+    using memory = DmaMemory.allocate(linux(), 4096);
+    memory.requireOf(linux());
+    expect(errorOf(() => memory.requireOf(machineOne())).code).toBe("ERR_IOSPAN_INVALID_ARGUMENT");
   });
 
   it("is zeroed memory that keeps what is written", () => {

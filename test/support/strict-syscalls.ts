@@ -9,7 +9,7 @@ export function strictSyscalls(calls: Partial<Syscalls> = {}): Syscalls {
   const known: Partial<Syscalls> = { pageSize: 4096, ...calls };
   return new Proxy(known, {
     get(target, name) {
-      if (typeof name === "symbol") return undefined;
+      if (typeof name === "symbol" || (name === "kernel" && target.kernel === undefined)) return undefined;
       const call = target[name as keyof Syscalls];
       if (call !== undefined) return call;
       return (...values: unknown[]) => {

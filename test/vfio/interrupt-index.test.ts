@@ -13,6 +13,7 @@ const MSI = 1;
 const { EVENTFD, NORESIZE, AUTOMASKED, MASKABLE } = VFIO_IRQ_INFO;
 const TRIGGER_EVENTFD = VFIO_IRQ_SET.DATA_EVENTFD | VFIO_IRQ_SET.ACTION_TRIGGER;
 const TRIGGER_NONE = VFIO_IRQ_SET.DATA_NONE | VFIO_IRQ_SET.ACTION_TRIGGER;
+const MASK = VFIO_IRQ_SET.DATA_NONE | VFIO_IRQ_SET.ACTION_MASK;
 const UNMASK = VFIO_IRQ_SET.DATA_NONE | VFIO_IRQ_SET.ACTION_UNMASK;
 
 /**
@@ -67,7 +68,7 @@ class KernelIndex {
     if (bytes.length !== irqSet.size + (wantsData ? 4 * count : 0)) throw einval;
     const eventfds = Array.from(new Int32Array(bytes.slice(irqSet.size).buffer));
     this.calls.push(`${flags.toString(2)} from ${start}: ${wantsData ? eventfds.join(" ") : count}`);
-    if (flags === UNMASK && count === 1) return 0;
+    if ((flags === MASK || flags === UNMASK) && count === 1) return 0;
     if (flags === TRIGGER_NONE && count === 0) {
       this.vectors = undefined;
       return 0;
@@ -90,10 +91,10 @@ class KernelIndex {
   }
 }
 
-function fresh(flags: number = EVENTFD | NORESIZE, count = 8) {
+function fresh(flags: number = EVENTFD | NORESIZE, count = 8, options: { staysMasked?: boolean } = {}) {
   const kernel = new KernelIndex(count, flags);
   const syscalls = faulty(kernel.syscalls);
-  const index = new InterruptIndex(syscalls, DEVICE, readInterruptInfo(syscalls, DEVICE, MSI));
+  const index = new InterruptIndex(syscalls, DEVICE, readInterruptInfo(syscalls, DEVICE, MSI), options);
   return { kernel, syscalls, index };
 }
 
@@ -318,6 +319,60 @@ describe("unmasking", () => {
     const { kernel, index } = fresh(EVENTFD | MASKABLE);
     index.unmask(0);
     expect(kernel.calls).toEqual([]);
+  });
+});
+
+describe("a line that stays masked when it is disarmed", () => {
+  const AUTOMASK = EVENTFD | AUTOMASKED | MASKABLE;
+  const [mask, trigger, unmask, off] = [MASK, TRIGGER_EVENTFD, UNMASK, TRIGGER_NONE].map((flags) => flags.toString(2));
+
+  it("is unmasked when it is armed again, after it has somewhere to signal", () => {
+    const { kernel, index } = fresh(AUTOMASK, 1, { staysMasked: true });
+    index.arm(0, fd(30));
+    expect(kernel.calls).toEqual([`${trigger} from 0: 30`]);
+    index.disarm(0);
+    kernel.calls.length = 0;
+    index.arm(0, fd(31));
+    expect(kernel.calls).toEqual([`${mask} from 0: 1`, `${trigger} from 0: 31`, `${unmask} from 0: 1`]);
+  });
+
+  it.each([
+    ["that is an edge's", EVENTFD, { staysMasked: true }],
+    ["that vfio-pci starts afresh", AUTOMASK, {}],
+  ])("is none %s", (_, flags, options) => {
+    const { kernel, index } = fresh(flags, 1, options);
+    for (const eventfd of [fd(30), fd(31)]) {
+      index.arm(0, eventfd);
+      index.disarm(0);
+    }
+    expect(kernel.calls).toEqual([
+      `${trigger} from 0: 30`,
+      `${off} from 0: 0`,
+      `${trigger} from 0: 31`,
+      `${off} from 0: 0`,
+    ]);
+  });
+
+  it.each([1, 2, 3])("is not armed when call %i is refused, and can be armed after that", (nth) => {
+    const { kernel, syscalls, index } = fresh(AUTOMASK, 1, { staysMasked: true });
+    index.arm(0, fd(30));
+    index.disarm(0);
+    syscalls.fault = { nth, errno: errno.EIO };
+    expect(refusalOf(() => index.arm(0, fd(31))).errno).toBe(errno.EIO);
+    expect([index.isArmed(0), kernel.vectors]).toEqual([false, undefined]);
+    syscalls.fault = undefined;
+    index.arm(0, fd(32));
+    expect([index.isArmed(0), kernel.vectors, kernel.calls.at(-1)]).toEqual([true, [32], `${unmask} from 0: 1`]);
+  });
+
+  it("reports why it could not be unmasked also when it then cannot be disarmed", () => {
+    const { kernel, syscalls, index } = fresh(AUTOMASK, 1, { staysMasked: true });
+    index.arm(0, fd(30));
+    index.disarm(0);
+    syscalls.fault = { nth: 3, errno: errno.EBADF };
+    kernel.refuseAfter = 2;
+    expect(refusalOf(() => index.arm(0, fd(31))).errno).toBe(errno.EBADF);
+    expect(index.isArmed(0)).toBe(false);
   });
 });
 

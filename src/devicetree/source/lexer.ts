@@ -131,8 +131,7 @@ export class Lexer {
   #skipMarker(): boolean {
     const { text } = this.#file;
     if (text[this.#at] !== "#") return false;
-    const start = text.lastIndexOf("\n", this.#at - 1) + 1;
-    if (this.#at > 0 && text.slice(start, this.#at).trim() !== "") return false;
+    if (!this.#isFirstOnLine) return false;
     const end = text.indexOf("\n", this.#at);
     const line = text.slice(this.#at, end < 0 ? text.length : end);
     const [directive] = DIRECTIVE.exec(line) ?? [];
@@ -140,6 +139,14 @@ export class Lexer {
     if (!LINE_MARKER.test(line)) return false;
     this.#at += line.length;
     return true;
+  }
+
+  /** Looks no further back than the last character that is not blank: a file may be one line. */
+  get #isFirstOnLine(): boolean {
+    const { text } = this.#file;
+    let before = this.#at - 1;
+    while (before >= 0 && text[before] !== "\n" && /\s/.test(text[before] ?? "")) before--;
+    return before < 0 || text[before] === "\n";
   }
 
   #enterFile(name: string): void {

@@ -13,7 +13,7 @@ export interface Place {
 }
 
 /** What cpp leaves of `#include`: `# 12 "board.dtsi" 2`. */
-export const LINE_MARKER: RegExp = /^[ \t]*#[ \t]*(?:line)?[ \t]+(\d+)[ \t]+"([^"\n]*)"/;
+export const LINE_MARKER: RegExp = /^[ \t]*#(?:[ \t]*line)?[ \t]+(\d+)[ \t]+"([^"\n]*)"/;
 
 /** `board.dts:12:5`, line and column counted from 1; without a name, `line 12, column 5`. Follows cpp's line markers. */
 export function describePlace({ file, offset }: Place): string {

@@ -4,6 +4,7 @@ import type { DeviceDescription, InterconnectDescription, MemoryDescription } fr
 import { AddressMap } from "./address-map.js";
 import { DeviceModels, type UserDevices } from "./device-models.js";
 import { chipMemory } from "./memory.js";
+import { checkOwnProperties } from "./own-properties.js";
 import { pciDevices } from "./pci-devices.js";
 import { pciHosts } from "./pci-hosts.js";
 import { platformDevices } from "./platform-devices.js";
@@ -34,11 +35,13 @@ export interface Chip {
 export function readChip(tree: DeviceTree, devices: UserDevices = {}): Chip {
   const addresses = new AddressMap();
   const smmus = chipSmmus(tree, addresses);
+  checkOwnProperties(tree);
   const { banks, interconnect } = chipMemory(tree, addresses);
   const streams = new Streams(smmus);
   const models = new DeviceModels(tree, devices);
   const functions = pciHosts(tree.root, addresses).flatMap((host) => pciDevices(host, streams, models));
   const platform = platformDevices(tree.root, { streams, models, addresses });
   addresses.check();
+  models.checkAllUsed();
   return { tree, smmus, devices: [...functions, ...platform], memory: banks, interconnect };
 }

@@ -1,6 +1,7 @@
 import type { TreeNode } from "../../devicetree/node.js";
 import type { Property } from "../../devicetree/property.js";
 import type { DeviceTree } from "../../devicetree/tree.js";
+import { IospanError } from "../../errors.js";
 import type { DeviceFactory, DeviceKind } from "../hw/device-model.js";
 import { type DualPathEngineKinds, dualPathEngine } from "../hw/dual-path-engine/dual-path-engine.js";
 import { edu } from "../hw/edu.js";
@@ -18,11 +19,14 @@ const BUILT_IN: Readonly<Record<string, () => DeviceKind>> = {
 /** Knows which simulated device a node gets. */
 export class DeviceModels {
   readonly #devices: UserDevices;
+  /** Names of the user's devices that a node got. */
+  readonly #used = new Set<string>();
   /** Engines by each of their nodes. */
   readonly #engines = new Map<TreeNode, DualPathEngineKinds>();
 
   /** @throws IospanError `ERR_IOSPAN_DEVICE_TREE` for an `iospan,engine` that does not tie a port to a function. */
   constructor(tree: DeviceTree, devices: UserDevices) {
+    for (const [name, device] of Object.entries(devices)) checkDevice(name, device);
     this.#devices = devices;
     for (const node of tree.nodes()) {
       const property = node.property("iospan,engine");
@@ -34,13 +38,26 @@ export class DeviceModels {
   modelOf(node: TreeNode): DeviceFactory | DeviceKind | undefined {
     for (const name of node.compatible) {
       const own = Object.hasOwn(this.#devices, name) ? this.#devices[name] : undefined;
-      if (own !== undefined) return own;
+      if (own !== undefined) {
+        this.#used.add(name);
+        return own;
+      }
       if (name === ENGINE_FUNCTION) return this.#engineOf(node).function;
       if (name === ENGINE_PORT) return this.#engineOf(node).port;
       const builtIn = Object.hasOwn(BUILT_IN, name) ? BUILT_IN[name] : undefined;
       if (builtIn !== undefined) return builtIn();
     }
     return undefined;
+  }
+
+  /** @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` when a device of the user's is nowhere in the machine. */
+  checkAllUsed(): void {
+    const unused = Object.keys(this.#devices).filter((name) => !this.#used.has(name));
+    if (unused.length === 0) return;
+    const names = unused.map((name) => JSON.stringify(name)).join(", ");
+    throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `devices: no device of the chip is compatible with ${names}`, {
+      hint: "write it into the `compatible` of an enabled node that has `iommus`, or is a function of a PCIe host",
+    });
   }
 
   #engineOf(node: TreeNode): DualPathEngineKinds {
@@ -58,6 +75,16 @@ export class DeviceModels {
     if (this.#engines.has(target)) property.fail(`refers to ${target.path}, which has a port already`);
     this.#engines.set(port, this.#engineOf(target));
   }
+}
+
+function checkDevice(name: string, device: unknown): void {
+  const isKind = typeof device === "object" && device !== null && "create" in device;
+  // A class is a function, too, but one that cannot be called.
+  const isFactory = typeof device === "function" && !/^class\b/.test(Function.prototype.toString.call(device));
+  if (isFactory || (isKind && typeof device.create === "function")) return;
+  throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `devices: ${JSON.stringify(name)} is not what makes a device`, {
+    hint: "give a function that takes the host and returns the device, or simulatedDevice(…) of one",
+  });
 }
 
 /** The node that stands for the physical device of an interface: what `iospan,engine` names, or the node itself. */

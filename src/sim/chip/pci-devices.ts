@@ -2,6 +2,7 @@ import { iommuMap, msiMap } from "../../devicetree/id-map.js";
 import { type DeviceFactory, type DeviceKind, inert, type PciIdentity } from "../hw/device-model.js";
 import { simulatedDevice } from "../hw/simulated-device.js";
 import type { PciDescription } from "../linux/description.js";
+import { placeBars } from "./bars.js";
 import type { ChipDevice } from "./chip.js";
 import type { DeviceModels } from "./device-models.js";
 import { hasIsolatedMessages, isIsolatedMessage } from "./interrupts.js";
@@ -12,13 +13,8 @@ import { linkOf } from "./rates.js";
 import { reservedRegions } from "./reserved-regions.js";
 import type { Stream, Streams } from "./streams.js";
 
-/** BARs have 32 bits. */
-const LAST_BAR_ADDRESS = 2 ** 32;
-
 /** What the functions behind a host have in common. */
 interface Routes {
-  /** Where the host's window for BARs begins. */
-  readonly barsFrom: number | undefined;
   streamOf(requesterId: number): Stream | undefined;
   isIsolated(requesterId: number): boolean;
 }
@@ -26,15 +22,22 @@ interface Routes {
 /** The PCI functions behind a host, bridges among them. */
 export function pciDevices(host: PciHost, streams: Streams, models: DeviceModels): readonly ChipDevice[] {
   const routes = routesOf(host, streams);
-  return pciFunctions(host).map((fn) => ({ node: fn.node, description: pciDevice(fn, routes, models) }));
+  const devices = pciFunctions(host).map((fn) => ({ node: fn.node, description: pciDevice(fn, routes, models) }));
+  const bars = placeBars(
+    host,
+    devices.map(({ description }) => description),
+  );
+  return devices.map(({ node, description }) => {
+    const barAddresses = bars.get(description.name);
+    return { node, description: { ...description, ...(barAddresses && { barAddresses }) } };
+  });
 }
 
-function routesOf({ node: host, windows }: PciHost, streams: Streams): Routes {
+function routesOf({ node: host }: PciHost, streams: Streams): Routes {
   const property = host.property("iommu-map");
   const iommus = iommuMap(host);
   const messages = msiMap(host);
   return {
-    barsFrom: windows.find(({ start }) => start < LAST_BAR_ADDRESS)?.start,
     streamOf: (id) => (property && iommus ? streams.ofFunction(property, iommus, id) : undefined),
     isIsolated: (id) => (messages === undefined ? hasIsolatedMessages(host) : isIsolatedMessage(messages.lookUp(id))),
   };
@@ -63,7 +66,6 @@ function pciDevice(
     model: modelWith(identity, known),
     ...(stream && { iommu: stream.smmu.description.name, streamId: stream.streamId }),
     ...(link && { link }),
-    ...(routes.barsFrom !== undefined && { barsFrom: routes.barsFrom }),
   };
 }
 

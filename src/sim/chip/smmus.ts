@@ -55,12 +55,20 @@ function chipSmmu(node: TreeNode, addresses: AddressMap): ChipSmmu {
       name: `smmu3.0x${address}`,
       device: platformName(node),
       registers: registers.start,
-      // Firmware's word: the property of the node, or of a bus above (of_dma_is_coherent).
-      coherent: node.inherited("dma-coherent") !== undefined,
+      coherent: isCoherent(node),
       rangeInvalidation: !node.has("iospan,no-range-invalidation"),
       ...idRegisters(node),
     },
   };
+}
+
+/** Firmware's word: what the node says or, where it says nothing, the nearest bus above (of_dma_is_coherent). */
+function isCoherent(node: TreeNode): boolean {
+  for (const each of node.ancestry()) {
+    if (each.has("dma-coherent")) return true;
+    if (each.has("dma-noncoherent")) return false;
+  }
+  return false;
 }
 
 /** What the ID registers of this SMMU say, which no standard property does. */

@@ -1,6 +1,7 @@
 import type { IdMap } from "../../devicetree/id-map.js";
 import type { TreeNode } from "../../devicetree/node.js";
 import type { Property } from "../../devicetree/property.js";
+import { MOST_TABLE_BITS } from "../linux/iommu/stream-table.js";
 import { type ChipSmmu, SMMU_COMPATIBLE } from "./smmus.js";
 
 /** What a device's DMA goes through. */
@@ -48,11 +49,13 @@ export class Streams {
     const smmu = this.#smmus.get(target);
     if (smmu === undefined) return notSimulated(property, target);
     const { streamIdBits } = smmu.description;
+    const id = `leads to StreamID 0x${streamId.toString(16)}`;
     if (streamId >= 2 ** streamIdBits) {
-      const id = `StreamID 0x${streamId.toString(16)}`;
-      property.fail(
-        `leads to ${id}, and StreamIDs of ${target.path} have ${streamIdBits} bits (iospan,stream-id-bits)`,
-      );
+      property.fail(`${id}, and StreamIDs of ${target.path} have ${streamIdBits} bits (iospan,stream-id-bits)`);
+    }
+    if (streamId >= 2 ** MOST_TABLE_BITS) {
+      const limit = `Linux's stream table covers ${MOST_TABLE_BITS} of the ${streamIdBits} bits of ${target.path}`;
+      property.fail(`${id}, and ${limit}`, `give it a StreamID below 0x${(2 ** MOST_TABLE_BITS).toString(16)}`);
     }
     return { smmu, streamId };
   }

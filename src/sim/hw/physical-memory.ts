@@ -81,7 +81,8 @@ export class PhysicalMemory {
    * @returns the address; undefined when no bank has room
    */
   allocate(storage: Bytes, alignment: number, phase = 0): number | undefined {
-    const address = this.#banks.choose({ length: storage.length, alignment, phase }, this.#ram);
+    const wanted = { length: storage.length, alignment, phase, below: Number.POSITIVE_INFINITY };
+    const address = this.#banks.choose(wanted, this.#ram);
     if (address !== undefined) this.#insert(address, storage, false);
     return address;
   }
@@ -89,11 +90,12 @@ export class PhysicalMemory {
   /**
    * Memory for the kernel itself (page tables, queues): zeros, whole pages, not counted in {@link used}. It comes out of
    * areas of its own, so that processes' memory stays as contiguous as it was.
+   * @param below the first address that is too high for whoever is to reach it
    * @returns the address; undefined when no bank has room
    */
-  reserve(size: number, alignment: number = this.pageSize): number | undefined {
+  reserve(size: number, alignment: number = this.pageSize, below = Number.POSITIVE_INFINITY): number | undefined {
     const length = this.#wholePages(size);
-    const address = this.#arenas.choose(length, Math.max(alignment, this.pageSize));
+    const address = this.#arenas.choose(length, Math.max(alignment, this.pageSize), below);
     if (address !== undefined) this.#insert(address, new Uint8Array(length), true);
     return address;
   }
@@ -121,13 +123,19 @@ export class PhysicalMemory {
     }
   }
 
-  /** Gives up one hold of every page. Pages that nobody holds any more are gone. */
+  /**
+   * Gives up one hold of every page. Pages that nobody holds any more are gone.
+   * @throws Error when some of the pages do not exist
+   */
   release(address: number, length: number): void {
-    let at = address;
-    for (const { holders, bytes } of this.#pieces(address, length)) {
+    const end = address + length;
+    const pieces = this.#ram.within(address, end);
+    if (pieces.reduce((sum, piece) => sum + piece.end - piece.start, 0) !== length)
+      throw new Error(`not all of 0x${address.toString(16)} to 0x${end.toString(16)} exists`);
+    for (const { start, value } of pieces) {
+      const { holders } = value;
       for (const [page, count] of holders.entries()) holders[page] = count - 1;
-      this.#freeUnheld(at, holders);
-      at += bytes.length;
+      this.#freeUnheld(start, holders);
     }
   }
 

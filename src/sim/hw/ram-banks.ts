@@ -5,11 +5,13 @@ export interface RamBank {
   readonly size: number;
 }
 
-/** Where a range is wanted: at `phase` modulo `alignment`. */
+/** Where a range is wanted: at `phase` modulo `alignment`, and up to `below`. */
 export interface Placement {
   readonly length: number;
   readonly alignment: number;
   readonly phase: number;
+  /** The first address that is too high. */
+  readonly below: number;
 }
 
 /** What of the banks is in use. */
@@ -28,8 +30,8 @@ interface Bank {
 }
 
 /**
- * Chooses addresses in the machine's RAM. None is given out twice while there are some that never were; after that,
- * what has been free for the longest comes first, more or less: the search goes on where the last one ended.
+ * Chooses addresses in the machine's RAM. None is given out twice while there are some that never were and that will do;
+ * after that, what has been free for the longest comes first, more or less: the search goes on where the last one ended.
  */
 export class RamBanks {
   readonly #banks: readonly Bank[];
@@ -48,7 +50,7 @@ export class RamBanks {
   #chooseFresh(placement: Placement): number | undefined {
     for (const bank of this.#banks) {
       const address = firstAt(bank.fresh, placement);
-      if (address + placement.length > bank.end) continue;
+      if (address + placement.length > Math.min(bank.end, placement.below)) continue;
       bank.fresh = address + placement.length;
       return address;
     }
@@ -58,8 +60,13 @@ export class RamBanks {
   #chooseFreed(placement: Placement, occupancy: Occupancy): number | undefined {
     const from = this.#cursor;
     const found =
-      this.#chooseBetween(from, Number.POSITIVE_INFINITY, placement, occupancy) ??
-      this.#chooseBetween(0, from + placement.length + placement.alignment, placement, occupancy);
+      this.#chooseBetween(from, placement.below, placement, occupancy) ??
+      this.#chooseBetween(
+        0,
+        Math.min(from + placement.length + placement.alignment, placement.below),
+        placement,
+        occupancy,
+      );
     if (found !== undefined) this.#cursor = found + placement.length;
     return found;
   }

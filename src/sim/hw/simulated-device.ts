@@ -46,7 +46,7 @@ class HostedDevice implements DeviceModel, DeviceHost {
     this.#interrupts = Math.max(1, wiring.interrupts.wires ?? pci?.msiVectors ?? 1);
     this.dma = wiring.dma;
     this.clock = timer(wiring, (callback) => this.#whileAlive(callback));
-    this.#device = factory(this);
+    this.#device = checkedDevice(factory(this));
   }
 
   read(region: number, offset: number, width: RegisterWidth): bigint {
@@ -122,6 +122,16 @@ function uncaught(call: () => void): void {
       throw error;
     });
   }
+}
+
+function checkedDevice(device: unknown): SimulatedDevice {
+  const isDevice = typeof device === "object" && device !== null && "read" in device && "write" in device;
+  if (isDevice && typeof device.read === "function" && typeof device.write === "function") {
+    return device as SimulatedDevice;
+  }
+  throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", "what was to make a simulated device made none", {
+    hint: "return an object with read(region, offset, width) and write(region, offset, width, value)",
+  });
 }
 
 function registerValue(value: unknown, region: number, offset: number): bigint {

@@ -4,7 +4,8 @@ import { Interconnect } from "../hw/interconnect.js";
 import { PhysicalMemory } from "../hw/physical-memory.js";
 import { REGISTER_FRAME_SIZE } from "../hw/smmu/registers.js";
 import { type BuiltDevices, buildDevices } from "./build.js";
-import type { MachineDescription, MemoryDescription } from "./description.js";
+import { defaultMemory } from "./default-memory.js";
+import type { DeviceDescription, MachineDescription, MemoryDescription } from "./description.js";
 import { Bus } from "./drivers/bus.js";
 import type { KernelDevice } from "./drivers/device.js";
 import { type Driver, ordinaryDriver } from "./drivers/driver.js";
@@ -27,8 +28,6 @@ import { directory, FileTree, type Node } from "./sysfs/tree.js";
 import { Vfio } from "./vfio/vfio.js";
 
 const DEFAULT_PAGE_SIZE = 4096;
-/** Where QEMU's virt machine has its RAM. */
-const DEFAULT_MEMORY: readonly MemoryDescription[] = [{ start: 0x4000_0000, size: Number.POSITIVE_INFINITY }];
 const DEFAULT_MEMLOCK = 8 * 2 ** 20;
 const DEFAULT_FILES = 1024;
 const DEFAULT_DMA_ENTRIES = 65535;
@@ -54,7 +53,7 @@ export function boot(description: MachineDescription): Booted {
   const profile = profileOf(description.release);
   const clock = new Clock();
   const log = new KernelLog();
-  const { memory: banks = DEFAULT_MEMORY } = description;
+  const { memory: banks = defaultMemory(description.iommus) } = description;
   const physical = new PhysicalMemory(description.pageSize ?? DEFAULT_PAGE_SIZE, banks);
   const { devices, groups, iommus } = buildHardware(description, { profile, clock, log, physical });
   const process = startProcess(description, physical);
@@ -101,16 +100,24 @@ function buildHardware(
 }
 
 /** What has its place given: it is taken before anything looks for one. */
-function layOut({ memory = DEFAULT_MEMORY, iommus, devices }: MachineDescription): PhysicalLayout {
+function layOut({ iommus, memory = defaultMemory(iommus), devices }: MachineDescription): PhysicalLayout {
   const layout = new PhysicalLayout(memory);
   for (const { name, registers } of iommus) {
     if (registers !== undefined) layout.claim(registers, REGISTER_FRAME_SIZE, name);
   }
   for (const device of devices) {
-    if (device.bus !== "platform") continue;
-    for (const { start, size } of device.resources) layout.claim(start, size, device.name);
+    for (const { start, size } of givenFrames(device)) layout.claim(start, size, device.name);
   }
   return layout;
+}
+
+function givenFrames(device: DeviceDescription): readonly MemoryDescription[] {
+  if (device.bus === "platform") return device.resources;
+  const bars = device.model.pci?.bars ?? [];
+  return bars.flatMap(({ index, size }) => {
+    const start = device.barAddresses?.get(index);
+    return start === undefined ? [] : { start, size };
+  });
 }
 
 function cannotStart(cause: Refusal): IospanError {

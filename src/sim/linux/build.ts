@@ -45,7 +45,7 @@ function plug(description: DeviceDescription, deviceId: number, board: Board): K
   const addresses = new Map(frames.map(({ index, physicalAddress }) => [index, physicalAddress]));
   const { pci } = description.model;
   const config = description.bus === "pci" && pci !== undefined ? new PciConfig(pci, addresses) : undefined;
-  const streamId = description.streamId ?? pciStreamId(description.name);
+  const streamId = streamIdOf(description);
   const dma = new DmaPath({
     memory: board.its.busOf(deviceId, board.physical),
     smmu: iommu?.hardware,
@@ -92,12 +92,22 @@ function framesOf(description: DeviceDescription, layout: PhysicalLayout): reado
   }
   const bars = description.model.pci?.bars ?? [];
   return bars.map(({ index, size }) => {
-    const physicalAddress = layout.place(
-      size,
-      description.barsFrom ?? PCI_WINDOW,
-      `BAR ${index} of ${description.name}`,
-    );
+    const given = description.barAddresses?.get(index);
+    const physicalAddress = given ?? layout.place(size, PCI_WINDOW, `BAR ${index} of ${description.name}`);
     return { index, physicalAddress, size, readOnly: false };
+  });
+}
+
+function streamIdOf({ bus, name, iommu, streamId }: DeviceDescription): number {
+  if (streamId === undefined && bus === "platform" && iommu !== undefined) throw noStreamId(name, iommu);
+  return streamId ?? pciStreamId(name);
+}
+
+function noStreamId(device: string, iommu: string): IospanError {
+  return new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `${device} is behind ${iommu} and has no StreamID`, {
+    device,
+    iommu,
+    hint: "give the device a streamId; only PCI addresses have one in them",
   });
 }
 

@@ -81,7 +81,7 @@ interface CommonDescription {
   readonly name: string;
   /** {@link IommuDescription.name}; absent: nothing translates for the device and it has no group. */
   readonly iommu?: string;
-  /** StreamID; from the PCI address where absent. */
+  /** StreamID; from the PCI address where absent. A platform device behind an IOMMU must have one. */
   readonly streamId?: number;
   /** Group number; the next free one where absent. Devices may share one. */
   readonly group?: number;
@@ -103,8 +103,8 @@ export interface PciDescription extends CommonDescription {
   readonly behind?: readonly string[];
   /** Whether the kernel knows a way to reset it: true where absent. */
   readonly reset?: boolean;
-  /** The physical address from which on firmware places its BARs: 0x10000000 where absent. */
-  readonly barsFrom?: number;
+  /** Physical addresses of its BARs by number, below 4 GiB; the first free ones from 0x10000000 on where absent. */
+  readonly barAddresses?: ReadonlyMap<number, number>;
 }
 
 /** A register frame of a platform device. */
@@ -145,7 +145,7 @@ export interface MachineDescription {
   readonly memlock?: number;
   /** Of the process; none where absent. */
   readonly capabilities?: readonly Capability[];
-  /** Where absent, as much as is asked for, from 0x40000000 on. */
+  /** Where absent, all that the SMMUs can address from 0x40000000 on, up to 1 TiB. */
   readonly memory?: readonly MemoryDescription[];
   readonly interconnect?: InterconnectDescription;
   readonly bugs?: Bugs;

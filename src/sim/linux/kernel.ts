@@ -27,6 +27,7 @@ import { type ContainerSnapshot, snapshot } from "./snapshot.js";
  */
 export class SimulatedKernel implements Syscalls {
   readonly pageSize: number;
+  readonly kernel: object = this;
   readonly #parts: Booted;
 
   constructor(description: MachineDescription) {

@@ -30,6 +30,8 @@ export interface Profile {
   readonly wideRegisterAccess: boolean;
   /** SMMU events are printed in words, too (6.14). */
   readonly decodedEvents: boolean;
+  /** The TLB is left alone by a domain that no device is in: it knows which SMMUs to tell by its devices (7.0). */
+  readonly invalidatesWhenUsed: boolean;
   /** Devices on a VFIO driver have a `vfio-dev` directory (6.1). */
   readonly vfioDeviceClass: boolean;
   /** `/dev/iommu` (6.2), where the kernel is built with it. */
@@ -71,6 +73,7 @@ export function profileOf(release: string): Profile {
     alignedCapabilities: since(6, 6),
     wideRegisterAccess: since(6, 11),
     decodedEvents: since(6, 14),
+    invalidatesWhenUsed: since(7, 0),
     vfioDeviceClass: since(6, 1),
     iommufd: since(6, 2),
     vfioCdev: since(6, 6),

@@ -115,8 +115,63 @@ describe("the PCI functions of a chip", () => {
   it("have their BARs in the host's window", () => {
     const machine = simulate(chipSource("two-pcie"));
     const bar = (name: string) => machine.syscalls.readFile(`/sys/bus/pci/devices/${name}/resource`).slice(0, 18);
-    expect(bar("0000:01:00.0")).toBe("0x0000000010000000");
-    expect(bar("0001:01:00.0")).toBe("0x0000000018000000");
+    expect(bar("0000:02:00.0")).toBe("0x0000000010000000");
+    expect(bar("0000:01:00.0")).toBe("0x0000000010100000");
+    expect(bar("0001:02:00.0")).toBe("0x0000000018000000");
+    expect(bar("0001:01:00.0")).toBe("0x0000000018100000");
+  });
+
+  const withBars = (ranges: string, ...sizes: readonly number[]) => {
+    const rows = sizes.map((size, index) => `<0x${(0x02000810 + 4 * index).toString(16)} 0 0 0 ${size}>`);
+    const fn = `a@1,0 { reg = ${["<0x800 0 0 0 0>", ...rows].join(", ")}; ${ids} };`;
+    return edited(host(fn), ["ranges = <0x02000000 0 0x10000000 0 0x10000000 0 0x1000000>;", ranges]);
+  };
+  const addresses = (source: string) => [...(only(source).barAddresses ?? [])].toSorted(([a], [b]) => a - b);
+  const io = "0x01000000 0 0 0 0x20000000 0 0x10000";
+  const high = "0x43000000 0x80 0 0x80 0 1 0";
+
+  it("have their BARs in the windows below 4 GiB, without losing room to alignment", () => {
+    const odd = `ranges = <${io} ${high} 0x02000000 0 0x10000800 0 0x10000800 0 0x1800 0x02000000 0 0x18000000 0 0x18000000 0 0x1000>;`;
+    const source = withBars(odd, 0x800, 0x1000, 0x1000);
+    expect(addresses(source)).toEqual([
+      [0, 0x1000_0800],
+      [1, 0x1000_1000],
+      [2, 0x1800_0000],
+    ]);
+    const resources = simulate(source).syscalls.readFile("/sys/bus/pci/devices/0000:00:01.0/resource").split("\n");
+    expect(resources.slice(0, 3).map((line) => Number(line.split(" ")[0]))).toEqual([
+      0x1000_0800, 0x1000_1000, 0x1800_0000,
+    ]);
+    const last = withBars("ranges = <0x02000000 0 0xfffff000 0 0xfffff000 0 0x2000>;", 0x1000);
+    expect(addresses(last)).toEqual([[0, 0xffff_f000]]);
+  });
+
+  it.each([
+    ["no window", "", [0x1000], /BAR 0 of 0000:00:01.0, 0x1000 bytes, .* below 4 GiB \(ranges\): it has none/],
+    ["a window of I/O alone", `ranges = <${io}>;`, [0x1000], /it has none/],
+    ["windows above 4 GiB alone", `ranges = <${high}>;`, [0x1000], /it has none/],
+    [
+      "a small window",
+      "ranges = <0x02000000 0 0x10000000 0 0x10000000 0 0x800>;",
+      [0x1000],
+      /in its windows .*: 0x10000000 to 0x10000800/,
+    ],
+    [
+      "a window with room for one",
+      "ranges = <0x02000000 0 0x10000000 0 0x10000000 0 0x1800>;",
+      [0x1000, 0x1000],
+      /BAR 1 of 0000:00:01.0/,
+    ],
+    [
+      "a window that ends above 4 GiB",
+      "ranges = <0x02000000 0 0xfffff000 0 0xfffff000 0 0x2000>;",
+      [0x1000, 0x1000],
+      /BAR 1 of 0000:00:01.0, .*: 0xfffff000 to 0x100000000/,
+    ],
+  ])("need room for their BARs: %s", (_, ranges, sizes, message) => {
+    const problem = refused(() => read(withBars(ranges, ...sizes)));
+    expect(problem).toMatch(/^device tree: \/pcie@4010000000: no room for BAR/);
+    expect(problem).toMatch(message);
   });
 
   it("have the BARs in their reg", () => {
@@ -198,6 +253,10 @@ describe("the PCI functions of a chip", () => {
   it.each([
     ["bus-range = <0 300>;", /\/pcie@4010000000: bus-range should be the first and the last/],
     ["iommu-map = <0 &smmu 0x10000 0x10000>;", /\/pcie@4010000000: iommu-map leads to StreamID 0x10008, .* 16 bits/],
+    [
+      "iommu-map = <0 &wide 0x2000000 0x10000>;",
+      /\/pcie@4010000000: iommu-map leads to StreamID 0x2000008, .* covers 25 of the 32 bits of \/iommu@d000000/,
+    ],
     ["iommu-map = <0 &smmu 0>;", /iommu-map is no list of rows/],
     ["iommu-map = <0 0x77 0 1>;", /iommu-map is no list of rows/],
     ["iommu-map = <0 &other 0 0x100>;", /\/pcie@4010000000: iommu-map leads to \/other, which is acme,mmu/],
@@ -205,7 +264,7 @@ describe("the PCI functions of a chip", () => {
   ])("are refused behind a host with %s", (properties, message) => {
     const source = edited(host(`a@1,0 { reg = <0x800 0 0 0 0>; ${ids} };`, properties), [
       "smmu: iommu",
-      'other: other { compatible = "acme,mmu"; #iommu-cells = <1>; }; smmu: iommu',
+      'wide: iommu@d000000 { compatible = "arm,smmu-v3"; reg = <0 0xd000000 0 0x20000>; #iommu-cells = <1>; iospan,stream-id-bits = <32>; }; other: other { compatible = "acme,mmu"; #iommu-cells = <1>; }; smmu: iommu',
     ]);
     expect(refused(() => read(source))).toMatch(message);
   });

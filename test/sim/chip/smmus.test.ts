@@ -39,6 +39,16 @@ describe("an SMMU of a chip", () => {
     expect(read(root).smmus[0]?.description.coherent).toBe(true);
   });
 
+  it("is coherent or not as the nearest node says", () => {
+    const below = (root: string, own: string) =>
+      read(edited(board("", own), ["/ {", `/ { ${root}`])).smmus[0]?.description.coherent;
+    expect(below("dma-coherent;", "dma-noncoherent;")).toBe(false);
+    expect(below("dma-noncoherent;", "dma-coherent;")).toBe(true);
+    expect(below("dma-noncoherent;", "")).toBe(false);
+    // of_dma_is_coherent asks for dma-coherent first.
+    expect(below("", "dma-noncoherent; dma-coherent;")).toBe(true);
+  });
+
   it("may be on a bus with addresses of its own", () => {
     const source = edited(
       board(""),

@@ -159,6 +159,20 @@ describe("RAM banks", () => {
     expect(memory.used).toBe(32 * PAGE);
   });
 
+  it("are used again below a limit, although there are fresh addresses above", () => {
+    const memory = small();
+    const low = memory.allocate(bytes(15), PAGE)!;
+    const rest = memory.reserve(PAGE, PAGE, 2 * GiB)!;
+    expect(rest).toBe(GiB + 15 * PAGE);
+    expect([memory.reserve(PAGE, PAGE, 2 * GiB), memory.reserve(64, PAGE, GiB)]).toEqual([undefined, undefined]);
+    memory.release(low + 3 * PAGE, PAGE);
+    expect(memory.reserve(PAGE, PAGE, 2 * GiB)).toBe(low + 3 * PAGE);
+    memory.free(rest, PAGE);
+    expect(memory.reserve(PAGE)).toBe(4 * GiB);
+    expect(memory.reserve(PAGE, PAGE, rest + PAGE - 1)).toBeUndefined();
+    expect(memory.reserve(PAGE, PAGE, rest + PAGE)).toBe(rest);
+  });
+
   it("are searched to their end and from their start when addresses have to be used again", () => {
     const memory = small();
     memory.allocate(bytes(16), PAGE);
@@ -215,6 +229,17 @@ describe("RAM banks", () => {
         expect([memory.used, memory.reserved]).toEqual([total(false), total(true)]);
       }),
     );
+  });
+});
+
+describe("a hole", () => {
+  it("is not released, and nothing around it", () => {
+    const memory = new PhysicalMemory(PAGE);
+    const address = memory.allocate(bytes(5), PAGE)!;
+    memory.release(address + 2 * PAGE, PAGE);
+    expect(() => memory.release(address, 5 * PAGE)).toThrow("not all of 0x40000000 to 0x40005000 exists");
+    expect(() => memory.release(address + 2 * PAGE, PAGE)).toThrow("exists");
+    expect(memory.used).toBe(4 * PAGE);
   });
 });
 

@@ -111,6 +111,27 @@ describe("VFIO's container calls on an iommufd", () => {
     expect(outcome(() => program.kernel.ioctl(iommufd, VFIO_IOMMU_MAP_DMA, short))).toBe("EINVAL");
   });
 
+  it("refuse mappings that nobody may use where there is a page table, and after other reasons", () => {
+    const { program, iommufd } = compatible();
+    const va = program.memory(4 * PAGE);
+    const map = (iova: bigint, flags: number) => outcome(() => program.map(iommufd, iova, P, va, flags));
+    expect(map(0x10000n, 3)).toBe(0);
+    expect(map(0x10000n, 0)).toBe("EEXIST");
+    expect(map(0x11000n, 0)).toBe("EINVAL");
+    expect(program.kernel.pinnedPages).toBe(1);
+  });
+
+  it("take mappings that nobody may use where there is no page table, which no device can then get", () => {
+    const program = machine();
+    const iommufd = program.iommufd();
+    const ioas = program.ioas(iommufd);
+    vfioIoasCall(program, iommufd, IOMMU_VFIO_IOAS_OP.SET, ioas);
+    expect(outcome(() => program.map(iommufd, 0x10000n, P, program.memory(PAGE), 0))).toBe(0);
+    const { cdev } = program.bound(A, iommufd);
+    expect(outcome(() => program.attach(cdev, ioas))).toBe("EINVAL");
+    expect(program.kernel.pinnedPages).toBe(0);
+  });
+
   it("in version 1 really unmap a part of a mapping", () => {
     const { program, iommufd, unmap } = compatible();
     expect(program.setIommu(iommufd, 1)).toBe(0);

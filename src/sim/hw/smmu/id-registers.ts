@@ -5,7 +5,12 @@ import { addressSizes, registers, STALL_MODEL_NONE, TTENDIAN_LITTLE, TTF_AARCH64
 /** Minor revisions of the architecture: range invalidation is part of 3.2. */
 const REVISION = { WITHOUT_RANGES: 1, WITH_RANGES: 2 } as const;
 
-/** Fills in what the SMMU says about itself. IIDR stays 0: no known implementation, so that no erratum is worked around. */
+/**
+ * Fills in what the SMMU says about itself. Of what came with 3.1 and 3.2, it has HAD and RIL. Left out on purpose, with their
+ * fields in IDR3 at 0, are XNX (instruction fetches do not come in), FWB (cacheability has no effect here), BBML (no change
+ * of a size without break-before-make is promised to work) and STT (small tables). IIDR stays 0: no known implementation, so
+ * that no erratum is worked around.
+ */
 export function setIdRegisters(file: RegisterFile, features: SmmuFeatures): void {
   file.set(registers.IDR0.offset, idr0(features));
   file.set(registers.IDR1.offset, idr1(features));

@@ -44,7 +44,9 @@ export const ABORTED = -1;
  *
  * Modelled: the Non-secure interface with stage 1, stage 2 and both, for accesses that are unprivileged data accesses without a
  * SubstreamID. Not there, and said so by its ID registers: stalling, ATS, PRI, hardware updates of
- * descriptors, 52-bit addresses with small granules, 32-bit and 128-bit descriptors, Secure and Realm state.
+ * descriptors, 52-bit addresses with small granules, 32-bit and 128-bit descriptors, Secure and Realm state. Not there, as
+ * the architecture permits: caches of tables on the way of a walk, and of first-level stream table entries. The Leaf
+ * bit of an invalidation, which spares them, makes no difference.
  */
 export class SmmuV3 implements RegisterWindow {
   readonly features: SmmuFeatures;

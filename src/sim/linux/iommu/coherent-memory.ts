@@ -16,7 +16,7 @@ export class CoherentMemory {
   /** The first address that is too high for the SMMU. */
   readonly #end: number;
 
-  /** @param outputBits bits of the physical addresses that the SMMU puts on the bus */
+  /** @param outputBits bits of the physical addresses that the SMMU puts on the bus and its tables have room for */
   constructor(physical: PhysicalMemory, outputBits: number) {
     this.#physical = physical;
     this.#end = 2 ** outputBits;
@@ -24,12 +24,10 @@ export class CoherentMemory {
 
   /** Refuses with ENOMEM where no memory is left that the SMMU can address. */
   allocate(size: number, alignment: number = size): SharedMemory {
-    const address = this.#physical.reserve(size, alignment) ?? refuse("ENOMEM", "no memory for an SMMU's tables");
+    const address = this.#physical.reserve(size, alignment, this.#end);
+    if (address === undefined) return refuse("ENOMEM", "no memory that the SMMU can address");
     const [storage] = this.#physical.storage(address, size);
-    if (storage === undefined || address + size > this.#end) {
-      this.#physical.free(address, size);
-      return refuse("ENOMEM", "no memory that the SMMU can address");
-    }
+    if (storage === undefined) throw new Error(`nothing was reserved at 0x${address.toString(16)}`);
     const { buffer, byteOffset } = storage;
     const words = new BigUint64Array(buffer, byteOffset, size / 8);
     return { address, size, words, halves: new Int32Array(buffer, byteOffset, size / 4) };

@@ -126,6 +126,7 @@ export class IommuGroup {
   }
 
   #move(target: Attachable): void {
+    if (target === this.#attached) return;
     const moved: GroupMember[] = [];
     try {
       for (const member of this.#members) {

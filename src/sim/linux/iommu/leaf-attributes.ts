@@ -14,8 +14,8 @@ const MEMORY_TYPES = { NON_CACHED: 0, CACHED: 1, DEVICE: 2, INNER_NON_CACHED: 3 
 export const MAIR = 0xf404ff44;
 /** Stage 2's own words for memory: outer and inner write-back, and Device-nGnRE. */
 const STAGE_2_TYPES = { CACHED: 0xf, DEVICE: 1 } as const;
-/** S2XN: nobody executes. */
-const STAGE_2_NEVER_EXECUTE = 2;
+/** XN as the kernel sets it in either stage (io-pgtable-arm.c, ARM_LPAE_PTE_XN); in stage 1 the two bits are PXN and XN. */
+const STAGE_2_NEVER_EXECUTE = 3;
 const LOW = 32n;
 
 /** There are few: each is put together once. */

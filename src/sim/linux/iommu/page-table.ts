@@ -32,6 +32,8 @@ const HALVES = 2;
  */
 export class PageTable {
   readonly geometry: TableGeometry;
+  /** Whether entries have addresses of more than 48 bits. */
+  readonly #wide: boolean;
   readonly #memory: CoherentMemory;
   readonly #watcher: TableWatcher;
   readonly #first: SharedMemory;
@@ -41,6 +43,7 @@ export class PageTable {
   /** Refuses with ENOMEM. */
   constructor(geometry: TableGeometry, memory: CoherentMemory, watcher: TableWatcher) {
     this.geometry = geometry;
+    this.#wide = geometry.granule === 65536 && geometry.outputBits > 48;
     this.#memory = memory;
     this.#watcher = watcher;
     // A first table of less than 64 bytes is still aligned to 64 (arm_lpae_alloc_pgtable, __arm_lpae_alloc_pages).
@@ -228,6 +231,7 @@ export class PageTable {
       halves[HALVES * index] as number,
       halves[HALVES * index + 1] as number,
       this.geometry.pageBits,
+      this.#wide,
     );
   }
 

@@ -19,6 +19,8 @@ export interface SmmuDomainParts {
   readonly tag: DomainTag;
   readonly log: KernelLog;
   readonly bugs: DomainBugs;
+  /** Whether the TLB is left alone while no device is in the domain. */
+  readonly invalidatesWhenUsed: boolean;
   /** The domain is gone, its tag free. */
   freed(): void;
 }
@@ -33,7 +35,7 @@ export interface DomainBugs {
 
 /**
  * A paging domain of one SMMU: page tables, a number for its TLB entries, and what iommu.c and arm-smmu-v3.c do with them
- * (iommu_map, iommu_unmap, arm_smmu_map_pages, arm_smmu_unmap_pages).
+ * (iommu_map, iommu_unmap, arm_smmu_map_pages, arm_lpae_map_pages, arm_smmu_unmap_pages).
  */
 export class SmmuDomain implements IommuDomain {
   readonly iommu: Iommu;
@@ -70,6 +72,8 @@ export class SmmuDomain implements IommuDomain {
     this.#requireAligned(iova, physicalAddress, size);
     const { inputBits, outputBits } = this.geometry;
     if (iova + size > 2 ** inputBits || physicalAddress + size > 2 ** outputBits) refuse("ERANGE");
+    // A page table has no entry for what nobody may use.
+    if (!protection.read && !protection.write) refuse("EINVAL");
     if (this.#parts.bugs.mapSkips) return;
     let done = 0;
     try {
@@ -108,7 +112,8 @@ export class SmmuDomain implements IommuDomain {
   sync(gather: TlbGather): void {
     const { start, size, pageSize } = gather;
     gather.clear();
-    if (pageSize !== 0 && !this.#parts.bugs.unmapKeepsTlb) this.#parts.tlb.leaves(start, size, pageSize);
+    if (pageSize !== 0 && this.#isCached && !this.#parts.bugs.unmapKeepsTlb)
+      this.#parts.tlb.leaves(start, size, pageSize);
   }
 
   physicalAddressOf(iova: number): number | undefined {
@@ -163,6 +168,11 @@ export class SmmuDomain implements IommuDomain {
     if (this.#attached === 0) this.#parts.tlb.all();
   }
 
+  /** Whether the kernel reckons with entries in the TLB: {@link left} leaves none. */
+  get #isCached(): boolean {
+    return this.#attached > 0 || !this.#parts.invalidatesWhenUsed;
+  }
+
   /** Pages of another size, or elsewhere, cannot be invalidated in one go with what is gathered. */
   #gather(gather: TlbGather, iova: number, length: number, pageSize: number): void {
     if (gather.conflicts(iova, length, pageSize)) this.sync(gather);
@@ -171,7 +181,7 @@ export class SmmuDomain implements IommuDomain {
 
   #unlinked(iova: number, size: number): void {
     if (this.#unmapping && this.#parts.bugs.unmapKeepsTlb) return;
-    this.#parts.tlb.tables(iova, size);
+    if (this.#isCached) this.#parts.tlb.tables(iova, size);
   }
 
   #requireAligned(iova: number, physicalAddress: number, size: number): void {

@@ -19,7 +19,7 @@ import { smmuInfo } from "./smmu-info.js";
 import { SmmuMaster } from "./smmu-master.js";
 import { readProperties, type SmmuProperties } from "./smmu-properties.js";
 import { resetSmmu } from "./smmu-reset.js";
-import { StreamTable } from "./stream-table.js";
+import { MOST_TABLE_BITS, StreamTable } from "./stream-table.js";
 import { type TableGeometry, tableGeometry } from "./table-geometry.js";
 
 /** arm-smmu-v3.c, MSI_IOVA_BASE and MSI_IOVA_LENGTH: where the kernel maps the interrupt controller's doorbells. */
@@ -75,7 +75,7 @@ export class Smmu implements Iommu {
     this.#reserved = [MSI_WINDOW, ...(description.reserved ?? [])];
     this.#properties = readProperties(hardware);
     this.#geometry = geometryOf(description, this.#properties, kernel.physical.pageSize);
-    this.#memory = new CoherentMemory(kernel.physical, this.#properties.outputBits);
+    this.#memory = new CoherentMemory(kernel.physical, this.#geometry.outputBits);
     this.#commands = new CommandQueue(hardware, this.#memory, this.#properties.commandQueueLog2);
     this.#events = new EventQueue(hardware, this.#memory, this.#properties.eventQueueLog2);
     this.#streams = new StreamTable(this.#memory, this.#properties);
@@ -111,9 +111,10 @@ export class Smmu implements Iommu {
     const tag = this.#allocateTag();
     const tlb = new DomainTlb(this.#commands, tag, this.#geometry.pageBits, this.#properties);
     const freed = () => this.#idsOf(tag.stage).free(tag.id);
-    const { log } = this.#kernel;
+    const { log, profile } = this.#kernel;
+    const { invalidatesWhenUsed } = profile;
     try {
-      const parts = { geometry: this.#geometry, memory: this.#memory, bugs: this.#bugs };
+      const parts = { geometry: this.#geometry, memory: this.#memory, bugs: this.#bugs, invalidatesWhenUsed };
       return new SmmuDomain({ ...parts, iommu: this, tlb, tag, log, freed });
     } catch (error) {
       freed();
@@ -178,10 +179,14 @@ function geometryOf(description: IommuDescription, properties: SmmuProperties, c
 }
 
 function noSuchStream(iommu: string, bits: number, { name, streamId }: DmaMaster): IospanError {
-  const message = `${name} has StreamID 0x${streamId.toString(16)}, and StreamIDs of ${iommu} have ${bits} bits`;
+  const covered = Math.min(bits, MOST_TABLE_BITS);
+  const limit =
+    covered < bits ? `Linux's stream table for ${iommu} covers ${covered}` : `StreamIDs of ${iommu} have ${bits}`;
+  const below = `give the device a StreamID below 0x${(2 ** covered).toString(16)}`;
+  const message = `${name} has StreamID 0x${streamId.toString(16)}, and ${limit} bits`;
   return new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", message, {
     device: name,
     iommu,
-    hint: `give the device a StreamID below 0x${(2 ** bits).toString(16)}, or the IOMMU more streamIdBits`,
+    hint: covered < bits ? below : `${below}, or the IOMMU more streamIdBits`,
   });
 }

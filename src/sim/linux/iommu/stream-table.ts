@@ -7,6 +7,8 @@ import { ABORT_ENTRY } from "./stream-entries.js";
 
 /** STRTAB_MAX_L1_ENTRIES: with 256 StreamIDs each, 25 bits. */
 const MOST_LINKS = 2 ** 17;
+/** As bits of a StreamID: what an SMMU may have beyond them, Linux refuses with ERANGE (arm_smmu_sid_in_range). */
+export const MOST_TABLE_BITS: number = Math.log2(MOST_LINKS) + STREAM_TABLE_SPLIT;
 const LEAF_ENTRIES = 2 ** STREAM_TABLE_SPLIT;
 const WORDS = streamTableEntry.size / 8;
 
@@ -22,9 +24,7 @@ export class StreamTable {
   constructor(memory: CoherentMemory, { streamIdBits, twoLevelStreamTable }: SmmuProperties) {
     this.#memory = memory;
     this.#isTwoLevel = twoLevelStreamTable;
-    this.#log2Size = twoLevelStreamTable
-      ? Math.min(streamIdBits, Math.log2(MOST_LINKS) + STREAM_TABLE_SPLIT)
-      : streamIdBits;
+    this.#log2Size = twoLevelStreamTable ? Math.min(streamIdBits, MOST_TABLE_BITS) : streamIdBits;
     const entries = 2 ** this.#log2Size;
     this.#first = memory.allocate(
       twoLevelStreamTable ? (entries / LEAF_ENTRIES) * streamTableLink.size : entries * streamTableEntry.size,

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { IommuDescription } from "../../../../src/sim/linux/description.js";
+import { IommuGroup } from "../../../../src/sim/linux/iommu/iommu-group.js";
 import { TlbGather } from "../../../../src/sim/linux/iommu/tlb-gather.js";
 import { READ_WRITE, SmmuRig } from "./smmu-rig.js";
 
@@ -137,6 +138,38 @@ describe("unmapping", () => {
   });
 });
 
+describe("unmapping from a domain that no device is in", () => {
+  const unmapped = (release: string) => {
+    const rig = new SmmuRig({ release });
+    const master = rig.device(SID);
+    const domain = rig.smmu.allocateDomain();
+    rig.smmu.attach(master, domain);
+    domain.map(0x1000, RAM, K4, READ_WRITE);
+    domain.map(M2, RAM + K4, M2, READ_WRITE);
+    rig.hardware.translate(SID, 0x1000, false);
+    rig.smmu.attach(master, "blocked");
+    const list = rig.trace(() => {
+      domain.unmap(0x1000, K4);
+      domain.unmap(M2, M2);
+    });
+    rig.smmu.attach(master, domain);
+    expect(rig.hardware.translate(SID, 0x1000, false)).toBe(-1);
+    return list;
+  };
+
+  it("takes no command since domains know their SMMUs by their devices: the TLB has nothing of it", () => {
+    expect(unmapped("7.3.4")).toEqual([]);
+  });
+
+  it("took the same commands before as with devices", () => {
+    expect(unmapped("6.12.107").filter((command) => command !== "SYNC")).toEqual([
+      range(0x1000, 0, 0, 3),
+      "TLBI_NH_VA SCALE=0x9 TG=0x1 ASID=0x1 Address=0x200000",
+      range(M2, 0, 9, 2),
+    ]);
+  });
+});
+
 describe("unmapping with an SMMU that knows no ranges", () => {
   const page = (address: number) => `TLBI_NH_VA Leaf=0x1 ASID=0x1 Address=0x${address.toString(16)}`;
 
@@ -231,6 +264,15 @@ describe("attaching", () => {
     const list = rig.trace(() => rig.smmu.attach(master, "blocked"));
     expect(list.filter((command) => command.startsWith("TLBI"))).toEqual([]);
     expect(rig.trace(() => rig.smmu.attach(other, "blocked"))).toContain("TLBI_NH_ASID ASID=0x1");
+  });
+
+  it("a group to the domain that it is in takes no command", () => {
+    const rig = new SmmuRig();
+    const group = new IommuGroup(0, rig.log);
+    group.add(Object.assign(rig.device(SID), { iommu: rig.smmu, msiIsolated: true }));
+    const domain = rig.smmu.allocateDomain();
+    expect(rig.trace(() => group.replace(domain))).not.toEqual([]);
+    expect(rig.trace(() => group.replace(domain))).toEqual([]);
   });
 
   it("to stage 2 has no context", () => {

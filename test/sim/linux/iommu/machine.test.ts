@@ -208,6 +208,20 @@ describe("a device that nobody opened", () => {
     );
   });
 
+  it("on no PCI bus has its StreamID given", () => {
+    const port: PlatformDescription = {
+      bus: "platform",
+      name: "9030000.dma-port",
+      iommu: SMMU1,
+      resources: [],
+      model: { create: () => ({ read: () => 0n, write: () => {}, reset: () => {} }) },
+    };
+    const withPort = (each: PlatformDescription) => machineOne({ devices: [...machineOneDescription().devices, each] });
+    expect(() => withPort(port)).toThrow(`${port.name} is behind ${SMMU1} and has no StreamID`);
+    const { iommu: _, ...untranslated } = port;
+    expect(() => withPort(untranslated)).not.toThrow();
+  });
+
   it("with the StreamID of another one gets no group, and VFIO does not take it", () => {
     const { devices } = machineOneDescription();
     const alias = devices.map(
@@ -222,6 +236,18 @@ describe("a device that nobody opened", () => {
 });
 
 describe("the machine", () => {
+  it("has memory that its SMMUs can address, however much was used before", () => {
+    const iommus = [{ name: SMMU0 }, { name: SMMU1, outputBits: 32 }];
+    const { program, container, kernel } = setUp({ iommus, memlock: Number.POSITIVE_INFINITY });
+    const size = 2 ** 28;
+    for (let round = 0; round < 30; round++) {
+      const address = program.memory(size);
+      expect(program.map(container, IOVA, BigInt(size), address)).toBe(0);
+      expect(program.unmap(container, IOVA, BigInt(size))).toBe(BigInt(size));
+      kernel.munmap(address, size);
+    }
+  });
+
   it("counts what its SMMUs do", () => {
     const machine = setUp({}, A);
     const { program, container, address, kernel } = machine;

@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { IntervalMap } from "../../../../src/sim/interval-map.js";
 import type { IommuDomain } from "../../../../src/sim/linux/iommu/iommu.js";
+import { leafAttributes } from "../../../../src/sim/linux/iommu/leaf-attributes.js";
 import { outcome } from "../../support/outcome.js";
 import { READ_WRITE, SmmuRig } from "./smmu-rig.js";
 
@@ -128,10 +129,41 @@ describe("entries", () => {
     expect(allowed(2, false, true)).toEqual([false, true]);
   });
 
+  it.each([1, 2] as const)("of 64 KiB have room for addresses of 52 bits (stage %i)", (stage) => {
+    const K64 = 65536;
+    const banks = [{ start: 2 ** 48, size: 2 ** 30 }];
+    const rig = new SmmuRig({ iommu: { stage, pageSizes: 0x20010000n, outputBits: 52 }, cpuPageSize: K64, banks });
+    const { domain } = rig.attached(SID);
+    const physicalAddress = 2 ** 51 + 2 ** 48 + 3 * K64;
+    domain.map(K64, physicalAddress, K64, READ_WRITE);
+    domain.map(2 ** 40, 2 ** 48, 2 ** 29, READ_WRITE);
+    for (const [iova, expected] of [
+      [K64 + 5, physicalAddress + 5],
+      [2 ** 40 + 7, 2 ** 48 + 7],
+    ] as const) {
+      expect(domain.physicalAddressOf(iova)).toBe(expected);
+      expect(rig.hardware.translate(SID, iova, true)).toBe(expected);
+    }
+    expect(domain.mappings()[0]).toMatchObject({ iova: K64, physicalAddress });
+    expect(domain.unmap(K64, K64)).toBe(K64);
+  });
+
+  it.each([1, 2] as const)("are not made for what nobody may use (stage %i)", (stage) => {
+    const { rig, domain } = setUp(stage, 0x40201000n, 4096);
+    const before = rig.physical.reserved;
+    const nothing = { read: false, write: false };
+    expect(outcome(() => domain.map(0x1000, RAM, 4096, nothing))).toBe("EINVAL");
+    expect(outcome(() => domain.map(domain.aperture.end + 1, RAM, 4096, nothing))).toBe("ERANGE");
+    expect([rig.physical.reserved, domain.mappings()]).toEqual([before, []]);
+  });
+
   it("of registers are neither cached nor executed", () => {
     const { rig, domain } = setUp(1, 0x40201000n, 4096);
     domain.map(0x1000, 0x808_0000, 4096, { read: false, write: true, device: true });
     expect(rig.hardware.translate(SID, 0x1000, true)).toBe(0x808_0000);
+    // ARM_LPAE_PTE_XN: bits 53 and 54.
+    const high = ([1, 2] as const).map((stage) => leafAttributes(stage, { ...READ_WRITE, device: true }, true).high);
+    expect(high).toEqual([3 << 21, 3 << 21]);
   });
 
   it("of a part of a block are not unmapped", () => {
@@ -164,6 +196,26 @@ describe("memory for tables", () => {
     expect(answers[0]).toBeUndefined();
     expect(answers.at(-1)).toBe("ENOMEM");
     expect(domain.mappings()).toHaveLength(answers.filter((answer) => answer === undefined).length);
+  });
+
+  it("that was used before is used again, before it runs out where the SMMU reaches", () => {
+    const MiB = 2 ** 20;
+    const low = { start: 2 ** 30, size: 128 * MiB };
+    const rig = new SmmuRig({ iommu: { outputBits: 36 }, banks: [low, { start: 2 ** 36, size: 2 ** 30 }] });
+    for (let round = 0; round < 40; round++) {
+      const address = rig.physical.allocate(new Uint8Array(4 * MiB), 4096)!;
+      rig.physical.release(address, 4 * MiB);
+    }
+    for (let round = 0; round < 2000; round++) rig.smmu.allocateDomain().free();
+    const domain = rig.smmu.allocateDomain();
+    domain.map(0x1000, 2 ** 30, 4096, READ_WRITE);
+    expect(domain.physicalAddressOf(0x1000)).toBe(2 ** 30);
+  });
+
+  it("must be where the tables reach, too: 48 bits with 4 KiB pages, whatever the SMMU can", () => {
+    const iommu = { outputBits: 52, pageSizes: 0x60211000n } as const;
+    const high = [{ start: 2 ** 48, size: 2 ** 30 }];
+    expect(() => new SmmuRig({ iommu, banks: high })).toThrow(/that the SMMU can address/);
   });
 
   it("must be where the SMMU reaches", () => {

@@ -58,6 +58,8 @@ describe("devices", () => {
   it("with a StreamID beyond the SMMU's are a mistake of the description", () => {
     const rig = new SmmuRig({ iommu: { streamIdBits: 9 } });
     expect(() => rig.device(0x200)).toThrow(/StreamID 0x200, and StreamIDs of .* have 9 bits/);
+    const wide = new SmmuRig({ iommu: { streamIdBits: 32 } });
+    expect(() => wide.device(0x2000000)).toThrow(/StreamID 0x2000000, and Linux's stream table for .* covers 25 bits/);
   });
 
   it("with a StreamID that another one has are not served", () => {
@@ -98,8 +100,10 @@ describe("domains", () => {
     expect(one.trace(() => first.domain.unmap(0x1000, 4096))[0]).toContain("ASID=0x1 ");
     one.smmu.attach(first.master, "blocked");
     first.domain.free();
+    const master = other.device(0x200, "0000:02:00.0");
     for (const asid of ["0x1", "0x3"]) {
       const domain = other.smmu.allocateDomain();
+      other.smmu.attach(master, domain);
       domain.map(0x1000, RAM, 4096, READ_WRITE);
       expect(other.trace(() => domain.unmap(0x1000, 4096))[0]).toContain(`ASID=${asid} `);
     }
