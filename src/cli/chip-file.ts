@@ -1,6 +1,7 @@
-import { readFileSync, statSync } from "node:fs";
+import { readFileSync, readSync, statSync } from "node:fs";
 import path from "node:path";
 import { IospanError } from "../errors.js";
+import { isSystemError } from "./failure.js";
 import { packageFile, shippedChips } from "./package-files.js";
 
 /** The chip that commands take when none is named: one engine, two interfaces, two SMMUs. */
@@ -16,6 +17,7 @@ export interface ChipFile {
 
 /** No device tree comes near; what is larger was not meant. */
 const LARGEST = 64 * 2 ** 20;
+const STANDARD_INPUT = "/dev/stdin";
 
 /**
  * Reads a device tree.
@@ -37,6 +39,7 @@ function locate(wanted: string): string {
 function read(file: string, wanted: string): Uint8Array {
   try {
     const { size, isUsable } = look(file);
+    if (file === STANDARD_INPUT && isUsable) return readInput(wanted);
     if (!isUsable) throw unreadable(wanted, "it is not a file");
     if (size > LARGEST) throw unreadable(wanted, `it has ${size} bytes`);
     return readFileSync(file);
@@ -49,11 +52,32 @@ function read(file: string, wanted: string): Uint8Array {
 /** A pipe is as good as a file: `--chip <(dtc …)`. */
 function look(file: string): { size: number; isUsable: boolean } {
   const stat = statSync(file);
-  return { size: stat.size, isUsable: stat.isFile() || stat.isFIFO() };
+  return { size: stat.size, isUsable: stat.isFile() || stat.isFIFO() || (file === STANDARD_INPUT && stat.isSocket()) };
 }
 
-function isSystemError(error: unknown): error is NodeJS.ErrnoException {
-  return error instanceof Error && "code" in error && "syscall" in error && !(error instanceof IospanError);
+/** Through its descriptor: Linux opens no socket by name, and sockets are what Node.js connects programs with. */
+function readInput(wanted: string): Uint8Array {
+  const parts: Uint8Array[] = [];
+  for (let size = 0; ; ) {
+    const part = new Uint8Array(2 ** 16);
+    const length = readPart(part);
+    if (length === 0) return Buffer.concat(parts);
+    parts.push(part.subarray(0, length));
+    size += length;
+    if (size > LARGEST) throw unreadable(wanted, `it has more than ${LARGEST} bytes`);
+  }
+}
+
+/** @returns bytes read; 0 at the end. Waits also where the other end made it one that does not wait. */
+function readPart(part: Uint8Array): number {
+  for (;;) {
+    try {
+      return readSync(0, part);
+    } catch (error) {
+      if (!isSystemError(error) || error.code !== "EAGAIN") throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+    }
+  }
 }
 
 function unreadable(wanted: string, why: string): IospanError {

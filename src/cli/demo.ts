@@ -1,4 +1,5 @@
 import { type Command, Option } from "commander";
+import { readDeviceTree } from "../devicetree/device-tree.js";
 import { simulate } from "../sim/simulate.js";
 import { DEFAULT_CHIP, readChip } from "./chip-file.js";
 import { approachNames } from "./demo/approaches.js";
@@ -6,7 +7,7 @@ import { demonstrate } from "./demo/demonstrate.js";
 import { DEFAULT_RELEASE, type DemoFlags, readApproaches, releases } from "./demo/options.js";
 import { render } from "./demo/render.js";
 import type { DemoResult } from "./demo/result.js";
-import { callTracer } from "./demo/trace.js";
+import { callTracer, stageMarker } from "./demo/trace.js";
 import { EXIT } from "./exit-code.js";
 import { writeJson } from "./failure.js";
 import { shippedChips } from "./package-files.js";
@@ -16,8 +17,9 @@ import { painter, wantsColours } from "./text/colours.js";
 
 const EXAMPLES = `
 Exit code:
-  0  every approach did what is known of Linux on such a machine
-  1  one did not
+  0  every approach did what is known of Linux on such a machine, and one of
+     them at least lets several interfaces see the same memory
+  1  not so
   2  the command line or the chip is wrong
 
 Examples:
@@ -49,7 +51,10 @@ export function addDemo(program: Command, streams: Streams, finish: (exitCode: n
     .addOption(
       new Option("-r, --release <version>", "the Linux to simulate").choices(releases).default(DEFAULT_RELEASE),
     )
-    .option("--trace", "every system call on the standard error output, decoded")
+    .option(
+      "--trace",
+      "every system call on the standard error output, decoded; reads of sysfs are left out, and registers are accessed by no system call",
+    )
     .option("--json", "the result as JSON")
     .addHelpText("after", EXAMPLES)
     .action(async (flags: DemoFlags) => finish(await demo(flags, streams)));
@@ -62,17 +67,24 @@ async function demo(flags: DemoFlags, streams: Streams): Promise<number> {
     const paint = painter(wantsColours(streams.stdout, streams.env));
     for (const line of render(result)) streams.stdout.write(`${paint(line)}\n`);
   }
-  return result.asExpected ? EXIT.ok : EXIT.unexpected;
+  return result.asExpected && result.spans ? EXIT.ok : EXIT.unexpected;
 }
 
 async function tryAll({ chip, approach: wanted, release, trace }: DemoFlags, streams: Streams): Promise<DemoResult> {
   const { name, content } = readChip(chip);
   const approaches = approachNames.filter((each) => wanted?.includes(each) ?? true);
-  const progress = new Progress(streams.stderr);
+  const progress = new Progress(streams.stderr, streams.env);
   // Where a trace is written, nothing else is needed to see that something goes on.
-  const informed = trace ? { trace: callTracer(streams) } : { say: (what: string) => progress.say(what) };
+  const informed = trace
+    ? { trace: callTracer(streams), say: stageMarker(streams) }
+    : { say: (what: string) => progress.say(what) };
   try {
-    return await demonstrate(() => simulate(content, { release }), { chip: name, approaches, ...informed });
+    return await demonstrate(() => simulate(content, { release }), {
+      chip: name,
+      tree: readDeviceTree(content),
+      approaches,
+      ...informed,
+    });
   } finally {
     progress.done();
   }

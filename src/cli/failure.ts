@@ -12,18 +12,35 @@ export interface Failure {
   readonly hint: string;
 }
 
-/** The failure that an error stands for; undefined for an error that is nobody's input. */
-export function failureOf(error: unknown): Failure | undefined {
-  if (error instanceof CommanderError) return usageFailure(error);
+/**
+ * The failure that an error stands for; undefined for an error that is nobody's input.
+ * @param command whose help says more: `iospan`, `iospan demo`.
+ */
+export function failureOf(error: unknown, command: string): Failure | undefined {
+  if (error instanceof CommanderError) return usageFailure(error, command);
   if (!(error instanceof IospanError)) return undefined;
   const { code, message, hint } = error;
   return { code, message, hint };
 }
 
+/** What went wrong with the standard output: the disk is full, for one. */
+export function outputFailure({ message }: NodeJS.ErrnoException): Failure {
+  return {
+    code: "ERR_IOSPAN_INVALID_ARGUMENT",
+    message: `cannot write to the standard output: ${message}`,
+    hint: "send it to a file or a program that takes it",
+  };
+}
+
+/** Whether a call of the system's failed, rather than the program. */
+export function isSystemError(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && "code" in error && "syscall" in error && !(error instanceof IospanError);
+}
+
 /** commander's text is a line, and one in parentheses where it has a guess. */
-function usageFailure({ message }: CommanderError): Failure {
+function usageFailure({ message }: CommanderError, command: string): Failure {
   const [first = "", guess] = message.replace(/^error: /, "").split("\n");
-  const hint = guess?.replace(/^\((.*)\)$/, "$1") ?? "iospan --help shows what there is";
+  const hint = guess?.replace(/^\((.*)\)$/, "$1") ?? `${command} --help shows what there is`;
   return { code: "ERR_IOSPAN_INVALID_ARGUMENT", message: first, hint };
 }
 

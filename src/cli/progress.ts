@@ -1,4 +1,5 @@
 import type { OutputStream } from "./streams.js";
+import type { Environment } from "./text/colours.js";
 import { WIDTH } from "./text/line.js";
 import { shorten } from "./text/width.js";
 
@@ -8,20 +9,22 @@ const ERASE_LINE = "\r\u001b[2K";
 
 /**
  * A line on a terminal that says what is going on, once it takes more than half a second. It is gone when {@link done}, and
- * nothing of it ever reaches a file.
+ * nothing of it ever reaches a file, or a terminal that cannot erase a line.
  */
 export class Progress {
   readonly #stream: OutputStream;
   readonly #start = performance.now();
+  readonly #isAble: boolean;
   #shown = false;
 
-  constructor(stream: OutputStream) {
+  constructor(stream: OutputStream, { TERM }: Environment) {
     this.#stream = stream;
+    this.#isAble = stream.isTTY === true && TERM !== "dumb";
   }
 
   /** Says what comes next. Gives the terminal a chance to show it, since the simulation leaves none. */
   async say(what: string): Promise<void> {
-    if (this.#stream.isTTY !== true || performance.now() - this.#start < PATIENCE_MS) return;
+    if (!this.#isAble || performance.now() - this.#start < PATIENCE_MS) return;
     // Terminals wrap at their last column.
     const columns = Math.min((this.#stream.columns ?? WIDTH) - 1, WIDTH - 1);
     this.#stream.write(`${ERASE_LINE}${shorten(`${what} …`, columns)}`);

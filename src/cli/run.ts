@@ -20,16 +20,33 @@ export async function run(argv: readonly string[], streams: Streams): Promise<nu
   });
   try {
     if (argv.length === 0) program.outputHelp();
-    else await program.parseAsync(argv, { from: "user" });
+    else await program.parseAsync(known(argv, program), { from: "user" });
     return exitCode;
   } catch (error) {
     // --help and --version end here, too.
     if (error instanceof CommanderError && error.exitCode === 0) return EXIT.ok;
-    const failure = failureOf(error);
+    const failure = failureOf(error, commandName(argv, program));
     if (failure === undefined) throw error;
     report(failure, streams, argv.includes("--json"));
     return EXIT.usage;
   }
+}
+
+/** commander has no words for `help` on what does not exist; on the command itself it has. */
+function known(argv: readonly string[], program: Command): readonly string[] {
+  const [first, ...rest] = argv;
+  const wanted = rest.find((each) => !each.startsWith("-"));
+  if (first !== "help" || wanted === undefined || isCommand(wanted, program)) return argv;
+  return [wanted];
+}
+
+/** What the user was about to run. */
+function commandName([first = ""]: readonly string[], program: Command): string {
+  return isCommand(first, program) ? `${program.name()} ${first}` : program.name();
+}
+
+function isCommand(name: string, { commands }: Command): boolean {
+  return commands.some((command) => command.name() === name);
 }
 
 /** What all commands have in common, which they inherit. */

@@ -139,6 +139,28 @@ describe("--chip", () => {
     expect(JSON.parse(json.stdout)).toMatchObject({ asExpected: false, approaches: [{ works: false }] });
   });
 
+  it.each([
+    [
+      "a function that no SMMU translates for",
+      /iommu-map = .*/,
+      "iommu-map = <0x1000 &smmu0 0x1000 0x100>;",
+      "0000:01:00.0  no IOMMU",
+    ],
+    ["a port that is disabled", "iospan,vfio-reset;", 'status = "disabled";', "/dma-port@9030000  status is"],
+  ])("%s leaves nothing to span, which is no success", async (_, what, into, leftOut) => {
+    const name = file("alone.dts", chip("dual-smmu", what, into));
+    const { exitCode, stdout } = await capture(["demo", "--chip", name, "--approach", "mirrored"]);
+    expect(exitCode).toBe(1);
+    expect(stdout).toMatch(/\n! Only one interface can do DMA through an IOMMU, nothing to span\.\n$/);
+    expect(stdout).toContain(`left out ${leftOut}`);
+  });
+
+  it("exits 1 when all that was tried is refused", async () => {
+    const { exitCode, stdout } = await capture(["demo", "--approach", "single-domain"]);
+    expect(exitCode).toBe(1);
+    expect(stdout).toContain("! Nothing that was tried spans the interfaces.");
+  });
+
   it("does not let names in it command the terminal", async () => {
     const name = file("\u001b[31mred.dts", chip("dual-smmu"));
     const { stdout } = await capture(["demo", "--chip", name, "--approach", "mirrored"]);
@@ -190,7 +212,15 @@ describe("--trace", () => {
     const argv = ["demo", "--trace", "-a", "mirrored"];
     const terminal = (await capture(argv, { terminal: true })).stderr;
     expect(wide(terminal)).toEqual([]);
-    const calls = (await capture(argv)).stderr.trimEnd().split("\n").slice(1);
+    const lines = (await capture(argv)).stderr.trimEnd().split("\n").slice(1);
+    const [stages, calls] = [lines.filter((each) => /^─/.test(each)), lines.filter((each) => /^\w/.test(each))];
+    expect(stages.length + calls.length).toBe(lines.length);
+    expect(stages.map((each) => each.replace("─ mirrored: ", ""))).toEqual([
+      "opening",
+      "mapping",
+      "DMA over every interface",
+      "closing",
+    ]);
     for (const call of calls) expect(call).toMatch(/^\w+\(.*\) = .+$/);
     const joined = stripVTControlCharacters(terminal).replace(/\s/g, "");
     for (const call of calls) expect(joined).toContain(call.replace(/\s/g, ""));

@@ -1,3 +1,5 @@
+import type { DeviceTree } from "../../devicetree/tree.js";
+import { IospanError } from "../../errors.js";
 import { bindToVfio, type DriverBinding } from "../../machine/driver-binding.js";
 import type { MachineDevice } from "../../machine/machine.js";
 import type { DeviceDescription } from "../../sim/linux/description.js";
@@ -7,7 +9,17 @@ import { type FoundEngine, findEngines } from "./engines.js";
 import { type Circumstances, expectation } from "./expectation.js";
 import { expectedGain, isAsFastAs } from "./gain.js";
 import { granuleOf } from "./granule.js";
-import type { ApproachReport, DemoResult, Expectation, InterfaceReport, IommuReport, MachineReport } from "./result.js";
+import { leftOut } from "./left-out.js";
+import type {
+  ApproachReport,
+  DemoResult,
+  Expectation,
+  InterfaceReport,
+  IommuReport,
+  LeftOutReport,
+  MachineReport,
+} from "./result.js";
+import { survey } from "./survey.js";
 import { type Outcome, type TrialParts, tryApproach } from "./trial.js";
 
 /** What {@link demonstrate} is to do. */
@@ -15,6 +27,8 @@ export interface DemoOptions extends Pick<TrialParts, "trace" | "say"> {
   /** The chip's name, for the picture. */
   readonly chip: string;
   readonly approaches: readonly ApproachName[];
+  /** What the machine was made of, to see what is not in it. */
+  readonly tree?: DeviceTree;
 }
 
 /**
@@ -26,18 +40,22 @@ export interface DemoOptions extends Pick<TrialParts, "trace" | "say"> {
  */
 export async function demonstrate(boot: () => SimulatedMachine, options: DemoOptions): Promise<DemoResult> {
   const first = boot();
-  const report = machineReport(first, findEngines(first), options.chip);
-  const expected = circumstances(first, report);
-  const names = report.interfaces.map(({ device }) => device);
+  const machine = machineReport(first, options);
+  const expected = circumstances(first, machine);
+  const names = machine.interfaces.map(({ device }) => device);
+  const { auto, space } = await onVfio(first, names, () => survey(first, names));
+  const report = { ...machine, space };
   const approaches: ApproachReport[] = [];
   for (const approach of options.approaches) {
-    const machine = boot();
-    const parts = { ...options, machine, engines: findEngines(machine) };
-    const outcome = await onVfio(machine, names, () => tryApproach(approach, parts));
+    const fresh = boot();
+    const parts = { ...options, machine: fresh, engines: findEngines(fresh) };
+    const outcome = await onVfio(fresh, names, () => tryApproach(approach, parts));
     approaches.push(judge(outcome, expectation(approach, expected), report));
   }
   const asExpected = approaches.every((each) => each.asExpected);
-  return { machine: report, approaches, asExpected, kernelLog: approaches.flatMap(({ kernelLog }) => kernelLog) };
+  const spans = names.length > 1 && approaches.some(({ works }) => works);
+  const kernelLog = approaches.flatMap((each) => each.kernelLog);
+  return { machine: report, approaches, asExpected, spans, auto, kernelLog };
 }
 
 /** Does something while devices are bound to VFIO, and gives them back. */
@@ -51,7 +69,10 @@ async function onVfio<T>(machine: SimulatedMachine, names: readonly string[], wo
   }
 }
 
-function circumstances({ description, syscalls }: SimulatedMachine, report: MachineReport): Circumstances {
+function circumstances(
+  { description, syscalls }: SimulatedMachine,
+  report: Omit<MachineReport, "space">,
+): Circumstances {
   const { release, devices, allowUnsafeInterrupts = false } = description;
   const isInUse = ({ name }: DeviceDescription) => report.interfaces.some(({ device }) => device === name);
   const isIsolated = ({ bus, msiIsolated = bus === "pci" }: DeviceDescription) => msiIsolated;
@@ -71,8 +92,12 @@ function judge(outcome: Outcome, expected: Expectation, { gain }: MachineReport)
   return { ...outcome, expected, asExpected: works === expected.works && (works ? isFast : isRefusal) };
 }
 
-function machineReport(machine: SimulatedMachine, engines: readonly FoundEngine[], chip: string): MachineReport {
+function machineReport(machine: SimulatedMachine, { chip, tree }: DemoOptions): Omit<MachineReport, "space"> {
+  const engines: readonly FoundEngine[] = findEngines(machine);
   const interfaces = engines.flatMap((engine) => engine.interfaces);
+  const used = interfaces.map(({ name }) => name);
+  const unused = leftOut(machine, used, tree);
+  if (engines.length === 0) throw nothingToDo(unused);
   const names = new Set(interfaces.map(({ iommu }) => iommu?.name ?? ""));
   return {
     chip,
@@ -81,7 +106,16 @@ function machineReport(machine: SimulatedMachine, engines: readonly FoundEngine[
     interfaces: interfaces.map(interfaceReport),
     engines: engines.map(({ kind, interfaces: own }) => ({ kind, interfaces: own.map(({ name }) => name) })),
     gain: expectedGain(machine, engines[0]?.interfaces.map(({ name }) => name) ?? []),
+    leftOut: unused,
   };
+}
+
+function nothingToDo(unused: readonly LeftOutReport[]): IospanError {
+  const reasons = unused.map(({ device, why }) => `; ${device}: ${why}`).join("");
+  const message = `the chip has nothing behind an SMMU that can do DMA here${reasons}`;
+  return new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", message, {
+    hint: "give it a dual-path engine, or PCI functions 1234:11e8 (edu), as the chips that come with iospan have",
+  });
 }
 
 function interfaceReport({ name, bus, iommu, group = 0 }: MachineDevice): InterfaceReport {

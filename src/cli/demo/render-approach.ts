@@ -9,12 +9,21 @@ import type { ApproachReport, DmaReport, FailureReport } from "./result.js";
 const TEXT_COLUMN = 14;
 const MOST_NAME = 26;
 
+/** Where an approach stands among the others. */
+export interface Place {
+  /** From 1 on. */
+  readonly number: number;
+  /** Whether its proof is explained. */
+  readonly explained: boolean;
+}
+
 /** What became of one approach: refused with its reason, or working with its proof. */
-export function renderApproach(report: ApproachReport, number: number): readonly Line[] {
+export function renderApproach(report: ApproachReport, { number, explained }: Place): readonly Line[] {
   const { approach, error } = report;
   const title = line(strong(`${number}  ${approach}`), faint(`  ${approachTitles[approach]}`));
-  const body = error === null ? proof(report.dma) : refusal(report, error);
-  return [...wrap(title, WIDTH, 3), ...body, ...unexpected(report), ...messages(report.kernelLog)];
+  const body =
+    error === null ? [...proof(report.dma), ...(explained ? legend(report.dma) : [])] : refusal(report, error);
+  return [...wrap(title, WIDTH, 3), ...body, ...unexpected(report), ...messages(report)];
 }
 
 /** For each interface a line: whose bytes it read and wrote to another place, where the CPU found them. */
@@ -29,6 +38,14 @@ function proof(dma: readonly DmaReport[]): readonly Line[] {
     const who = name(padEnd(shorten(each, MOST_NAME), width));
     return labelled(index === 0 ? good("✓ works") : "", [who, `  copied ${size}: ${whose}`]);
   });
+}
+
+/** What the proof's marks mean. */
+function legend(dma: readonly DmaReport[]): readonly Line[] {
+  const count = new Set(dma.map((each) => each.interface)).size;
+  if (count < 2) return [];
+  const other = count > 2 ? "another" : "the other";
+  return labelled("", [faint(`each copied what the CPU wrote, then what ${other} wrote: ✓ equal`)]);
 }
 
 function refusal({ expected, asExpected }: ApproachReport, error: FailureReport): readonly Line[] {
@@ -52,8 +69,14 @@ function unexpected({ asExpected, expected }: ApproachReport): readonly Line[] {
   return labelled(bad("! expected"), [`${should}: ${expected.because}`]);
 }
 
-function messages(log: readonly string[]): readonly Line[] {
-  return log.flatMap((message, index) => labelled(index === 0 ? faint("  kernel") : "", [faint(message)]));
+/** Linux before 6.2 says it for each domain that it tries a device with (arm-smmu-v3.c, arm_smmu_attach_dev). */
+const FOREIGN_DOMAIN = "cannot attach to SMMU";
+
+function messages({ kernelLog, works }: ApproachReport): readonly Line[] {
+  const lines = kernelLog.flatMap((message, index) => labelled(index === 0 ? faint("  kernel") : "", [faint(message)]));
+  if (!works || !kernelLog.some((message) => message.includes(FOREIGN_DOMAIN))) return lines;
+  const meaning = "no failure: type1 tries the domain it has, then keeps another for this SMMU";
+  return [...lines, ...labelled(faint("  means"), [faint(meaning)])];
 }
 
 /** Text with a mark or a label on its left. */

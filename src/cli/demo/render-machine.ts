@@ -1,5 +1,6 @@
-import { faint, type Line, line, name } from "../text/line.js";
+import { faint, type Line, line, name, notice, WIDTH } from "../text/line.js";
 import { lineWidth, padEnd, shorten, widthOf } from "../text/width.js";
+import { wrap } from "../text/wrap.js";
 import type { EngineReport, InterfaceReport, MachineReport } from "./result.js";
 
 const BUS_NAMES = { pci: "PCIe", platform: "platform" } as const;
@@ -27,6 +28,13 @@ export function renderMachine(machine: MachineReport): readonly Line[] {
     return [{ line: branch }, ...interfaceRows(behind, machine, isLast ? "     " : "  │  ")];
   });
   return bracketed([trunk, ...branches]);
+}
+
+/** What could do DMA and is not in the tree, and why. */
+export function renderLeftOut({ leftOut }: MachineReport): readonly Line[] {
+  return leftOut.flatMap(({ device, why }) => {
+    return wrap(line(notice("  left out "), name(shorten(device, MOST_IOMMU)), `  ${why}`), WIDTH, 11);
+  });
 }
 
 function interfaceRows(behind: readonly InterfaceReport[], machine: MachineReport, margin: string): readonly Row[] {

@@ -1,15 +1,16 @@
 import { faint, good, type Line, line, name, strong } from "../text/line.js";
 import { bytesPerSecond, listed } from "../text/quantity.js";
 import { padEnd, padStart, shorten } from "../text/width.js";
-import type { ApproachReport, ThroughputReport } from "./result.js";
+import type { ApproachReport, DemoResult, ThroughputReport } from "./result.js";
 
 const MOST_NAME = 20;
 const BAR_WIDTH = 36;
 /** Approaches whose throughput differs by less are told in one line. */
 const SAME = 0.01;
 
-/** What more than one path is good for: the throughput over each alone, and over all at once. */
-export function renderThroughput(approaches: readonly ApproachReport[]): readonly Line[] {
+/** What more than one path is good for: the throughput over each alone, and over all at once. Nothing for devices that have one path each. */
+export function renderThroughput({ machine, approaches }: DemoResult): readonly Line[] {
+  if (machine.engines[0]?.kind === "edu") return [];
   const [first, ...others] = approaches.filter(({ throughput }) => throughput !== null);
   if (first === undefined || first.throughput === null || first.throughput.paths.length < 2) return [];
   const { approach, throughput } = first;

@@ -1,14 +1,33 @@
-import { bad, good, type Line, line, strong, WIDTH } from "../text/line.js";
+import { bad, good, type Line, line, notice, type Span, strong, WIDTH } from "../text/line.js";
 import { bytesPerSecond, counted, listed } from "../text/quantity.js";
 import { wrap } from "../text/wrap.js";
 import type { ApproachReport, DemoResult, MachineReport } from "./result.js";
 
 /** What it all comes to. */
 export function renderVerdict(result: DemoResult): readonly Line[] {
-  const { asExpected } = result;
-  const mark = asExpected ? good("✓ ") : bad("✗ ");
-  const verdict = strong(asExpected ? "As expected. " : `Not as expected: ${strays(result)}. `);
-  return wrap(line(mark, verdict, `${refusals(result)}${successes(result)}`.trimEnd()), WIDTH, 2);
+  const [mark, verdict] = judgement(result);
+  const story = result.machine.interfaces.length > 1 ? `${refusals(result)}${successes(result)}`.trimEnd() : "";
+  return [...wrap(line(mark, strong(verdict), story && ` ${story}`), WIDTH, 2), ...choice(result)];
+}
+
+function judgement(result: DemoResult): readonly [mark: Span, verdict: string] {
+  const { asExpected, spans, machine } = result;
+  if (!asExpected) return [bad("✗ "), `Not as expected: ${strays(result)}.`];
+  if (spans) return [good("✓ "), "As expected."];
+  const isAlone = machine.interfaces.length < 2;
+  const why = isAlone
+    ? "Only one interface can do DMA through an IOMMU, nothing to span."
+    : "Nothing that was tried spans the interfaces.";
+  return [notice("! "), why];
+}
+
+/** What a program gets that does not choose. */
+function choice({ auto, machine }: DemoResult): readonly Line[] {
+  if (auto === null || machine.interfaces.length < 2) return [];
+  const passedOver = auto.plan.filter(({ chosen }) => !chosen).map(({ strategy }) => strategy);
+  const since = passedOver.length === 0 ? "" : `, for ${listed(passedOver)} is refused`;
+  const reason = auto.plan.find(({ chosen }) => chosen)?.reason ?? "";
+  return wrap(line(`  Strategy auto takes ${auto.strategy} (${reason})${since}.`), WIDTH, 2);
 }
 
 function strays({ approaches }: DemoResult): string {
@@ -26,14 +45,22 @@ function successes({ machine, approaches }: DemoResult): string {
   const working = approaches.filter(({ works }) => works);
   if (working.length === 0) return "";
   const names = listed(working.map(({ approach }) => approach));
-  const who = ["", "the interface reads and writes", "both interfaces read and write"][machine.interfaces.length];
-  return `With ${names}, ${who ?? "all interfaces read and write"} the same memory at the same addresses${gain(working, machine)}.`;
+  const noun = isSeparate(machine) ? "devices" : "interfaces";
+  const who = `${machine.interfaces.length === 2 ? "both" : "all"} ${noun} read and write`;
+  return `With ${names}, ${who} the same memory at the same addresses${gain(working, machine)}.`;
+}
+
+/** Devices that have nothing to do with each other. */
+function isSeparate({ engines }: MachineReport): boolean {
+  return engines[0]?.kind === "edu";
 }
 
 /** Below it nobody would call it faster. */
 const LEAST_GAIN = 1.05;
 
-function gain(working: readonly ApproachReport[], { gain: expected }: MachineReport): string {
+function gain(working: readonly ApproachReport[], machine: MachineReport): string {
+  if (isSeparate(machine)) return "";
+  const { gain: expected } = machine;
   const [throughput] = working.flatMap((each) => each.throughput ?? []);
   if (throughput === undefined || throughput.paths.length < 2) return "";
   const isPair = throughput.paths.length === 2;

@@ -1,4 +1,6 @@
 import type { BusType } from "../../machine/machine.js";
+import type { StrategyTrial } from "../../space/strategies/auto.js";
+import type { StrategyName } from "../../space/strategies/strategy.js";
 import type { ApproachName } from "./approaches.js";
 
 /** What `iospan demo` found: the whole of its `--json`, and all that its picture is drawn from. */
@@ -7,6 +9,10 @@ export interface DemoResult {
   readonly approaches: readonly ApproachReport[];
   /** Whether every approach did what is known of Linux on such a machine. */
   readonly asExpected: boolean;
+  /** Whether there are several interfaces, and an approach that was tried lets them see the same memory. */
+  readonly spans: boolean;
+  /** What `IoAddressSpace.open` takes by itself; null where it can open nothing. */
+  readonly auto: AutoReport | null;
   /** What the kernel logged while approaches were tried, in their order. */
   readonly kernelLog: readonly string[];
 }
@@ -22,6 +28,42 @@ export interface MachineReport {
   readonly engines: readonly EngineReport[];
   /** What the second path of the first engine should be worth. */
   readonly gain: GainReport | null;
+  /** Devices that could do DMA, and are not among the interfaces. */
+  readonly leftOut: readonly LeftOutReport[];
+  /** What all interfaces can address; null where no space can be opened over them. */
+  readonly space: SpaceReport | null;
+}
+
+/** A device that is not in use. */
+export interface LeftOutReport {
+  /** The kernel's name, or the path of its node where the kernel has none. */
+  readonly device: string;
+  readonly why: string;
+}
+
+/** The choice of the strategy `auto`. */
+export interface AutoReport {
+  readonly strategy: StrategyName;
+  /** Each strategy that it looked at, and why it was taken or passed over. */
+  readonly plan: readonly StrategyTrial[];
+}
+
+/** A range of IOVAs, in hexadecimal: they may be larger than JSON's numbers. */
+export interface IovaRangeReport {
+  readonly start: string;
+  /** The last address inside. */
+  readonly end: string;
+}
+
+/** What a space over all interfaces allows, and which IOMMUs forbid the rest. */
+export interface SpaceReport {
+  /** Bytes that IOVA, address and size of every mapping are a multiple of. */
+  readonly granule: number;
+  readonly iovaRanges: readonly IovaRangeReport[];
+  readonly removedIovas: readonly (IovaRangeReport & { readonly by: readonly string[] })[];
+  /** Bytes; those that all IOMMUs have. */
+  readonly pageSizes: readonly number[];
+  readonly removedPageSizes: readonly { readonly size: number; readonly by: readonly string[] }[];
 }
 
 /** What a chip's links and memory allow. */

@@ -8,6 +8,12 @@ import type { ApproachName } from "./approaches.js";
 
 const INDENT = 4;
 
+/** Writes a line where a stage of an approach begins, among its calls. */
+export function stageMarker({ stderr, env }: Streams): (what: string) => Promise<void> {
+  const paint = painter(wantsColours(stderr, env));
+  return async (what) => void stderr.write(`${paint(line(faint(`─ ${what}`)))}\n`);
+}
+
 /**
  * Traces to the standard error output, under a heading for each approach. Reads of sysfs are left out. A call is a line
  * of a file; on a terminal it is broken, so that its parts stay in sight.

@@ -81,6 +81,7 @@ async function carryOut(
   await say?.(`${approach}: opening`);
   const names = found.flatMap(({ interfaces }) => interfaces.map(({ name }) => name));
   await using space = await IoAddressSpace.open({ syscalls }, names, { strategy: approach });
+  await say?.(`${approach}: mapping`);
   using buffer = space.allocate(Math.max(proofSize(names.length), BUFFER_SIZE));
   reached.footprint = footprintOf(machine, buffer.bytes.length);
   await say?.(`${approach}: DMA over every interface`);
@@ -88,6 +89,7 @@ async function carryOut(
   try {
     await exercise(engines, buffer, reached);
   } finally {
+    await say?.(`${approach}: closing`);
     for (const engine of engines) await engine.close();
   }
 }

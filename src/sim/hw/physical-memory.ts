@@ -24,13 +24,13 @@ interface Ram {
 /** Where QEMU's virt machine has its RAM. */
 const DEFAULT_BANKS: readonly RamBank[] = [{ start: 0x4000_0000, size: Number.POSITIVE_INFINITY }];
 
-/** What {@link PhysicalMemory.read32} gives where nothing answers. */
+/** What {@link PhysicalMemory.read32} gives where nothing answers: neither RAM nor registers. */
 export const NO_ANSWER = -1;
 
 /**
  * RAM and register windows by physical address. A page exists while somebody holds it, so that memory which a device may
- * still write to outlives its munmap. While there are addresses that were never used, none is used twice: a
- * translation that should have been removed reaches nothing, instead of somebody else's page.
+ * still write to outlives its munmap. While there are addresses that were never used, none is used twice: who comes by a
+ * translation that should have been removed finds free RAM, which answers as any RAM (with zeros), instead of somebody else's page.
  */
 export class PhysicalMemory {
   /** The lower 32 bits of what {@link readHalves} read, as a signed number. */
@@ -220,7 +220,8 @@ export class PhysicalMemory {
   #readPieces(address: number, into: Uint8Array): boolean {
     return this.#access(address, into.length, (interval, from, at, length) => {
       const part = into.subarray(at, at + length);
-      if ("bytes" in interval.value) part.set(interval.value.bytes.subarray(from, from + length));
+      if (interval === undefined) part.fill(0);
+      else if ("bytes" in interval.value) part.set(interval.value.bytes.subarray(from, from + length));
       else interval.value.read(from, part);
     });
   }
@@ -228,26 +229,40 @@ export class PhysicalMemory {
   #writePieces(address: number, from: Uint8Array): boolean {
     return this.#access(address, from.length, (interval, to, at, length) => {
       const part = from.subarray(at, at + length);
+      if (interval === undefined) return;
       if ("bytes" in interval.value) interval.value.bytes.set(part, to);
       else interval.value.write(to, part);
     });
   }
 
+  /** @param transfer is given no interval for RAM that is free: it answers, but what is in it is of no account */
   #access(
     address: number,
     length: number,
-    transfer: (interval: Interval<Ram | RegisterWindow>, offset: number, at: number, length: number) => void,
+    transfer: (
+      interval: Interval<Ram | RegisterWindow> | undefined,
+      offset: number,
+      at: number,
+      length: number,
+    ) => void,
   ): boolean {
     let done = 0;
     while (done < length) {
       const at = address + done;
       const interval = this.#ram.at(at) ?? this.#windows.at(at);
-      if (interval === undefined) return false;
-      const part = Math.min(length - done, interval.end - at);
-      transfer(interval, at - interval.start, done, part);
+      const end = interval?.end ?? this.#endOfFreeRam(at, address + length);
+      if (end === undefined) return false;
+      const part = Math.min(length - done, end - at);
+      transfer(interval, at - (interval?.start ?? at), done, part);
       done += part;
     }
     return true;
+  }
+
+  /** Where free RAM that begins at an address ends, or `limit`; undefined where there is no RAM. */
+  #endOfFreeRam(address: number, limit: number): number | undefined {
+    const end = this.#banks.endAt(address);
+    return end && Math.min(end, this.#ram.first(address, limit)?.start ?? limit);
   }
 
   /** The piece of RAM that holds all of [address, address + length); undefined when there is not one that does. */

@@ -47,6 +47,11 @@ export class RamBanks {
     return this.#chooseFresh(placement) ?? this.#chooseFreed(placement, occupancy);
   }
 
+  /** The end of the bank that an address is in. */
+  endAt(address: number): number | undefined {
+    return this.#banks.find(({ start, end }) => address >= start && address < end)?.end;
+  }
+
   #chooseFresh(placement: Placement): number | undefined {
     for (const bank of this.#banks) {
       const address = firstAt(bank.fresh, placement);

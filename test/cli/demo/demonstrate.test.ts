@@ -174,11 +174,34 @@ describe("other chips", () => {
     expect(result.asExpected).toBe(true);
   });
 
+  it("tells what all can address, and who excludes what", async () => {
+    const [, second = ""] = (await run("dual-smmu", {}, [])).machine.iommus.map(({ name }) => name);
+    const { machine } = await run("unequal-aperture", {}, []);
+    expect(machine.space).toMatchObject({ granule: 4096, iovaRanges: [{ start: "0x0" }, { end: "0x7fffffffff" }] });
+    const excluded = { start: "0x8000000000", end: "0xffffffffffff", by: [second] };
+    expect(machine.space?.removedIovas).toContainEqual(excluded);
+    const { space } = (await run("unequal-granules", {}, [])).machine;
+    expect(space).toMatchObject({ granule: 65536, pageSizes: [] });
+    expect(space?.removedPageSizes).toContainEqual({ size: 4096, by: [second] });
+  });
+
+  it("tells what auto takes", async () => {
+    expect((await run("dual-smmu", {}, [])).auto?.strategy).toBe("shared-container");
+    const { auto } = await run("unequal-granules", {}, []);
+    expect(auto?.plan.map(({ strategy, chosen }) => [strategy, chosen])).toEqual([
+      ["shared-container", false],
+      ["mirrored", true],
+    ]);
+  });
+
   it("nothing that does DMA is an error", async () => {
     const text = new TextDecoder().decode(readChip("two-pcie").content).replaceAll('"pci1234,11e8"', '"pci1234,0001"');
     const error = await errorFrom(demonstrate(() => simulate(text), { chip: "x", approaches: approachNames }));
     expect(error.code).toBe("ERR_IOSPAN_INVALID_ARGUMENT");
     expect(error.message).toContain("do DMA");
+    const bare = new TextDecoder().decode(readChip("two-pcie").content).replaceAll(/iommu-map = .*/g, "");
+    const unmapped = await errorFrom(demonstrate(() => simulate(bare), { chip: "x", approaches: approachNames }));
+    expect(unmapped.message).toContain("0000:02:00.0: no IOMMU");
   });
 });
 

@@ -53,6 +53,8 @@ describe("the picture of an approach", () => {
     const drawn = page(result());
     expect(drawn).toContain("0000:01:00.0      copied 256 KiB: the CPU's ✓, the other's ✓");
     expect(drawn).toContain("9030000.dma-port  copied 256 KiB: the CPU's ✓, the other's ✓");
+    const twice = page(result({ approaches: [working(), working({ approach: "shared-container" })] }));
+    expect(twice.match(/each copied what the CPU wrote, then what the other wrote: ✓ equal/g)).toHaveLength(1);
   });
 
   it("tells the hint and what was expected when it fails unexpectedly", () => {
@@ -76,6 +78,9 @@ describe("the picture of an approach", () => {
     expect(page(result({ approaches: [working({ kernelLog: log })] }))).toContain(
       "kernel   vfio-pci 0000:22:00.0: cannot",
     );
+    expect(page(result({ approaches: [working({ kernelLog: log })] }))).toContain("means    no failure: type1");
+    expect(page(result({ approaches: [refused({ kernelLog: log })] }))).not.toContain("no failure");
+    expect(page(result({ approaches: [working({ kernelLog: ["event"] })] }))).not.toContain("no failure");
   });
 });
 
@@ -117,14 +122,66 @@ describe("the rest of the picture", () => {
     expect(drawn({ ratio: 1, memoryBandwidth: 12.8e9, limit: "memory" })).toContain(
       "both paths together copy no faster than the faster alone: memory, with 12.8 GB/s for reads and writes, is the limit.",
     );
-    expect(drawn(null)).toMatch(/no faster than the faster alone\.$/);
+    expect(drawn(null)).toMatch(/no faster than the faster alone\. Strategy auto/);
   });
 
   it("leaves out what there is nothing to say about", () => {
-    const drawn = page(result({ approaches: [refused()] }));
+    const drawn = page(result({ approaches: [refused()], spans: false, auto: null }));
     expect(drawn).not.toContain("What it costs");
     expect(drawn).not.toContain("█");
-    expect(drawn).toMatch(/✓ As expected\. With 2 IOMMUs, single-domain \(EINVAL\) is refused\.$/);
+    expect(drawn.replaceAll(/\n +/g, " ")).toMatch(
+      /\n! Nothing that was tried spans the interfaces\. With 2 IOMMUs, single-domain \(EINVAL\) is refused\.$/,
+    );
+    expect(drawn).not.toContain("✓");
+  });
+
+  it("has no second path where devices have one each", () => {
+    const interfaces = ["0000:01:00.0", "9030000.dma-port"];
+    const drawn = page(result({ machine: machine({ engines: [{ kind: "edu", interfaces }] }) }));
+    expect(drawn).not.toContain("second path");
+    expect(drawn).not.toContain("times as fast");
+    expect(drawn.replaceAll(/\n +/g, " ")).toContain("both devices read and write the same memory");
+  });
+
+  it("is no success where there is one interface", () => {
+    const [interfaces, leftOut] = [machine().interfaces.slice(1), [{ device: "0000:01:00.0", why: "no IOMMU" }]];
+    const drawn = page(result({ machine: machine({ interfaces, leftOut }), spans: false }));
+    expect(drawn).toMatch(/\n! Only one interface can do DMA through an IOMMU, nothing to span\.$/);
+    expect(drawn).toContain("\n  left out 0000:01:00.0  no IOMMU\n");
+  });
+
+  it("says what auto takes, and what it cannot", () => {
+    const plan = [
+      { strategy: "shared-container", chosen: false, reason: "no page size in common" },
+      { strategy: "mirrored", chosen: true, reason: "works on every kernel" },
+    ] as const;
+    expect(page(result())).toMatch(/\n {2}Strategy auto takes mirrored \(works on every kernel\)\.$/);
+    expect(page(result({ auto: { strategy: "mirrored", plan } }))).toMatch(
+      /\(works on every kernel\), for shared-container is\n {2}refused\.$/,
+    );
+  });
+
+  it("says what all can address where IOMMUs differ, and only there", () => {
+    const [first = "", second = ""] = machine().iommus.map(({ name }) => name);
+    const common = { granule: 4096, pageSizes: [4096], removedPageSizes: [] };
+    const iovaRanges = [{ start: "0x0", end: "0xfff" }];
+    const all = { start: "0x2000", end: "0xffff", by: [first, second] };
+    const equal = { ...common, iovaRanges, removedIovas: [all] };
+    expect(page(result({ machine: machine({ space: equal }) }))).toBe(page(result()));
+    const one = { start: "0x1000", end: "0x1fff", by: [second] };
+    const unequal = {
+      ...equal,
+      granule: 65536,
+      removedIovas: [one, all],
+      removedPageSizes: [{ size: 4096, by: [first] }],
+    };
+    expect(lines(result({ machine: machine({ space: unequal }) }))).toEqual(
+      expect.arrayContaining([
+        "  IOVAs for all, in steps of 64 KiB: 0x0-0xfff",
+        `    ${second} excludes 0x1000-0x1fff`,
+        `    ${first} has no pages of 4 KiB`,
+      ]),
+    );
   });
 });
 

@@ -84,11 +84,22 @@ export function machine(changes: Partial<MachineReport> = {}): MachineReport {
     ],
     engines: [{ kind: "dual-path", interfaces: [FIRST, SECOND] }],
     gain: { ratio: 1.9, memoryBandwidth: null, limit: "paths" },
+    leftOut: [],
+    space: null,
     ...changes,
   };
 }
 
 /** One approach refused, one that works, both as expected. */
 export function result(changes: Partial<DemoResult> = {}): DemoResult {
-  return { machine: machine(), approaches: [refused(), working()], asExpected: true, kernelLog: [], ...changes };
+  const plan = [{ strategy: "mirrored", chosen: true, reason: "works on every kernel" }] as const;
+  return {
+    machine: machine(),
+    approaches: [refused(), working()],
+    asExpected: true,
+    spans: true,
+    auto: { strategy: "mirrored", plan },
+    kernelLog: [],
+    ...changes,
+  };
 }

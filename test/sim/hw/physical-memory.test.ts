@@ -36,7 +36,7 @@ describe("physical memory", () => {
   });
 
   it("transfers across pieces, and not where one is missing", () => {
-    const memory = new PhysicalMemory(PAGE);
+    const memory = new PhysicalMemory(PAGE, [{ start: GiB, size: 2 * PAGE }]);
     const first = memory.allocate(bytes(1), PAGE)!;
     const second = memory.allocate(bytes(1), PAGE)!;
     expect(second).toBe(first + PAGE);
@@ -54,13 +54,27 @@ describe("physical memory", () => {
     const memory = new PhysicalMemory(PAGE);
     const address = memory.allocate(bytes(1), PAGE)!;
     expect([memory.read32(address), memory.read64(address), memory.readHalves(address)]).toEqual([0, 0n, true]);
-    memory.release(address, PAGE);
-    expect([memory.read32(address), memory.read64(address)]).toEqual([NO_ANSWER, undefined]);
-    expect([memory.readHalves(address), memory.write32(address, 1), memory.write64(address, 1n)]).toEqual([
+    const nowhere = GiB - PAGE;
+    expect([memory.read32(nowhere), memory.read64(nowhere)]).toEqual([NO_ANSWER, undefined]);
+    expect([memory.readHalves(nowhere), memory.write32(nowhere, 1), memory.write64(nowhere, 1n)]).toEqual([
       false,
       false,
       false,
     ]);
+  });
+
+  it("answers for free RAM, and keeps nothing there", () => {
+    const memory = new PhysicalMemory(PAGE, [{ start: GiB, size: 4 * PAGE }]);
+    const address = memory.allocate(bytes(2), PAGE)!;
+    memory.write(address + PAGE - 2, Uint8Array.of(1, 2, 3, 4));
+    memory.release(address, PAGE);
+    const read = Uint8Array.of(9, 9, 9, 9);
+    expect(memory.read(address + PAGE - 2, read)).toBe(true);
+    expect([...read]).toEqual([0, 0, 3, 4]);
+    expect(memory.write(address + PAGE - 2, Uint8Array.of(5, 6, 7, 8))).toBe(true);
+    expect(memory.read(address + PAGE - 2, read)).toBe(true);
+    expect([...read]).toEqual([0, 0, 7, 8]);
+    expect(memory.read(GiB + 4 * PAGE - 2, read)).toBe(false);
   });
 
   it("reads and writes words, whose upper half is not a sign", () => {
@@ -104,7 +118,7 @@ describe("physical memory", () => {
     expect(memory.read32(address + 2 * PAGE)).toBe(0);
     memory.release(address + PAGE, 2 * PAGE);
     expect(memory.used).toBe(0);
-    expect(memory.read32(address + 2 * PAGE)).toBe(NO_ANSWER);
+    expect(memory.exists(address, 4 * PAGE)).toBe(false);
   });
 
   it("forgets where more pages lay than it remembers", () => {
@@ -114,7 +128,7 @@ describe("physical memory", () => {
     for (let page = 0; page < pages; page++) memory.write32(address + page * PAGE, page + 1);
     for (let page = 0; page < pages; page++) expect(memory.read32(address + page * PAGE)).toBe(page + 1);
     memory.release(address, pages * PAGE);
-    for (let page = 0; page < pages; page++) expect(memory.read32(address + page * PAGE)).toBe(NO_ANSWER);
+    for (let page = 0; page < pages; page++) expect(memory.read32(address + page * PAGE)).toBe(0);
   });
 
   it("asks registers in windows", () => {
@@ -252,7 +266,8 @@ describe("the kernel's own memory", () => {
     memory.write32(address, 5);
     memory.free(address, 100);
     expect(memory.reserved).toBe(0);
-    expect(memory.read32(address)).toBe(NO_ANSWER);
+    expect(memory.exists(address, PAGE)).toBe(false);
+    expect(memory.read32(address)).toBe(0);
   });
 
   it("is aligned as asked, and lies together, out of the way of processes", () => {
