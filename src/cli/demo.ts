@@ -17,8 +17,8 @@ import { painter, wantsColours } from "./text/colours.js";
 
 const EXAMPLES = `
 Exit code:
-  0  every approach did what is known of Linux on such a machine, and one of
-     them at least lets several interfaces see the same memory
+  0  every approach did what is known of Linux on such a machine, and one at
+     least, tried or not, lets several interfaces see the same memory
   1  not so
   2  the command line or the chip is wrong
 

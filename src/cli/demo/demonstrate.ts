@@ -53,7 +53,7 @@ export async function demonstrate(boot: () => SimulatedMachine, options: DemoOpt
     approaches.push(judge(outcome, expectation(approach, expected), report));
   }
   const asExpected = approaches.every((each) => each.asExpected);
-  const spans = names.length > 1 && approaches.some(({ works }) => works);
+  const spans = names.length > 1 && (auto !== null || approaches.some(({ works }) => works));
   const kernelLog = approaches.flatMap((each) => each.kernelLog);
   return { machine: report, approaches, asExpected, spans, auto, kernelLog };
 }

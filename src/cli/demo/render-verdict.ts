@@ -17,7 +17,7 @@ function judgement(result: DemoResult): readonly [mark: Span, verdict: string] {
   const isAlone = machine.interfaces.length < 2;
   const why = isAlone
     ? "Only one interface can do DMA through an IOMMU, nothing to span."
-    : "Nothing that was tried spans the interfaces.";
+    : "Nothing spans the interfaces.";
   return [notice("! "), why];
 }
 

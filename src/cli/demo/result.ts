@@ -9,7 +9,7 @@ export interface DemoResult {
   readonly approaches: readonly ApproachReport[];
   /** Whether every approach did what is known of Linux on such a machine. */
   readonly asExpected: boolean;
-  /** Whether there are several interfaces, and an approach that was tried lets them see the same memory. */
+  /** Whether there are several interfaces, and some approach lets them see the same memory, if not one that was tried. */
   readonly spans: boolean;
   /** What `IoAddressSpace.open` takes by itself; null where it can open nothing. */
   readonly auto: AutoReport | null;

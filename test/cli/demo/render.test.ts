@@ -130,7 +130,7 @@ describe("the rest of the picture", () => {
     expect(drawn).not.toContain("What it costs");
     expect(drawn).not.toContain("█");
     expect(drawn.replaceAll(/\n +/g, " ")).toMatch(
-      /\n! Nothing that was tried spans the interfaces\. With 2 IOMMUs, single-domain \(EINVAL\) is refused\.$/,
+      /\n! Nothing spans the interfaces\. With 2 IOMMUs, single-domain \(EINVAL\) is refused\.$/,
     );
     expect(drawn).not.toContain("✓");
   });
