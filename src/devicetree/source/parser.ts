@@ -43,7 +43,10 @@ export class Parser {
   #readHeader(): void {
     const lexer = this.#lexer;
     if (!lexer.accept("/dts-v1/")) {
-      lexer.unexpected("/dts-v1/; at the beginning", "pass the text of a device tree source, not the name of its file");
+      lexer.unexpected(
+        "/dts-v1/; at the beginning",
+        "a device tree source begins with it; pass its text, or a blob, and no name of a file",
+      );
     }
     lexer.expect(";", "/dts-v1/");
     // Files that are included begin with it, too.
