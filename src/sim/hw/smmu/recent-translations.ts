@@ -1,6 +1,7 @@
 import type { Epoch } from "./epoch.js";
 
-const SLOTS = 256;
+/** As many as the TLB has entries by default; each is a cache line. */
+const SLOTS = 4096;
 // What a slot holds, one after the other.
 const STREAM = 0;
 const START = 1;
