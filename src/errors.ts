@@ -95,4 +95,5 @@ export const errorCodes = [
   "ERR_IOSPAN_SYSCALL",
 ] as const;
 
+/** One of {@link errorCodes}. */
 export type ErrorCode = (typeof errorCodes)[number];

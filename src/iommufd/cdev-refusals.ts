@@ -4,7 +4,7 @@ import { reservedRegions } from "../machine/groups.js";
 import type { Syscalls } from "../syscalls/syscalls.js";
 import type { DeviceIdentity } from "../vfio/device.js";
 import { groupBusy } from "../vfio/group-refusals.js";
-import { deviceCgroupHint, type Meaning, refusal, shortages } from "../vfio/refusal.js";
+import { type Meaning, nodeRefusal, refusal, shortages } from "../vfio/refusal.js";
 import { needsIommufdHint } from "./iommufd-refusals.js";
 
 /** A device that is opened through its own node. */
@@ -27,34 +27,20 @@ export function noCdev(device: string, iommu: string | undefined): IospanError {
 /** Why `/dev/vfio/devices/vfioN` could not be opened (drivers/vfio/device_cdev.c, vfio_device_fops_cdev_open). */
 export function cdevOpenRefused(error: unknown, { name, iommu, node }: CdevIdentity): unknown {
   const path = `/dev/vfio/devices/${node}`;
+  const subject = `${path}, the node of ${name},`;
   const missing: Meaning = {
     code: "ERR_IOSPAN_NO_IOMMUFD",
-    message: `${path}, the node of ${name}, is not there`,
+    message: `${subject} is not there`,
     hint: needsIommufdHint,
   };
-  const forbidden: Meaning = {
-    code: "ERR_IOSPAN_NO_PERMISSION",
-    message: `${path}, the node of ${name}, may not be opened`,
-    hint: `give yourself the node: chown $USER ${path} (or a udev rule: SUBSYSTEM=="vfio-dev", OWNER="…")`,
+  const forbiddenHint = `give yourself the node: chown $USER ${path} (or a udev rule: SUBSYSTEM=="vfio-dev", OWNER="…")`;
+  const help = { path, subject, missing, forbiddenHint, logged: "vfio" };
+  const unbound: Meaning = {
+    ...missing,
+    code: "ERR_IOSPAN_WRONG_DRIVER",
+    hint: "bind the device to vfio-pci or vfio-platform",
   };
-  const refused = { code: "ERR_IOSPAN_SYSCALL", message: `${path}, the node of ${name}, cannot be opened` } as const;
-  return refusal(
-    error,
-    { device: name, iommu },
-    { ...refused, hint: "the kernel log says more: dmesg | grep vfio" },
-    {
-      [errno.ENOENT]: missing,
-      [errno.ENXIO]: missing,
-      [errno.ENODEV]: {
-        ...missing,
-        code: "ERR_IOSPAN_WRONG_DRIVER",
-        hint: "bind the device to vfio-pci or vfio-platform",
-      },
-      [errno.EACCES]: forbidden,
-      [errno.EPERM]: { ...forbidden, hint: deviceCgroupHint(path) },
-      ...shortages(refused),
-    },
-  );
+  return nodeRefusal(error, { device: name, iommu }, help, { [errno.ENODEV]: unbound });
 }
 
 /**

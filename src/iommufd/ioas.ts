@@ -21,6 +21,7 @@ import { SyscallError } from "../syscalls/syscalls.js";
 import type { Access, ContainerInfo, DmaMapping } from "../vfio/container.js";
 import { probeRefused } from "../vfio/container-refusals.js";
 import type { DeviceIdentity } from "../vfio/device.js";
+import { failuresOf, withFailures } from "../vfio/failures.js";
 import { inaccessiblePage } from "../vfio/inaccessible-page.js";
 import { type About, malformed, unexplained } from "../vfio/refusal.js";
 import type { Iommufd } from "./iommufd.js";
@@ -153,6 +154,20 @@ export class Ioas {
    */
   isWhole(iova: Iova, size: bigint): boolean {
     const scratch = Ioas.allocate(this.#iommufd, this.#about);
+    let isWhole: boolean;
+    try {
+      isWhole = this.#canShareWith(scratch, iova, size);
+    } catch (error) {
+      throw withFailures(
+        error,
+        failuresOf(() => scratch.#destroy(this.#about)),
+      );
+    }
+    scratch.#destroy(this.#about);
+    return isWhole;
+  }
+
+  #canShareWith(scratch: Ioas, iova: Iova, size: bigint): boolean {
     const bytes = ioasCopy.encode({
       flags: ACCESS_FLAGS.read,
       src_ioas_id: this.id,
@@ -168,8 +183,6 @@ export class Ioas {
       if (!(error instanceof SyscallError)) throw error;
       if (error.errno === errno.ENOENT) return false;
       throw probeRefused(error, iova, size, this.#about);
-    } finally {
-      scratch.#destroy(this.#about);
     }
   }
 
@@ -177,14 +190,10 @@ export class Ioas {
   close(): void {
     const page = this.#probePage;
     this.#probePage = undefined;
-    const failures: unknown[] = [];
-    for (const release of [() => page?.release(), () => this.#rangesCall.release()]) {
-      try {
-        release();
-      } catch (error) {
-        failures.push(unexplained(error, "giving back memory that the kernel was asked with", this.#about));
-      }
-    }
+    const failures = failuresOf(
+      () => page?.release(),
+      () => this.#rangesCall.release(),
+    ).map((error) => unexplained(error, "giving back memory that the kernel was asked with", this.#about));
     if (failures.length > 0) throw failures[0];
   }
 

@@ -4,7 +4,7 @@ import { hex, type Iova } from "../iova.js";
 import type { Syscalls } from "../syscalls/syscalls.js";
 import type { DmaMapping } from "../vfio/container.js";
 import { mappingRefused } from "../vfio/container-refusals.js";
-import { type About, deviceCgroupHint, type Meaning, refusal, shortages } from "../vfio/refusal.js";
+import { type About, type Meaning, nodeRefusal, refusal, shortages } from "../vfio/refusal.js";
 
 /** What a kernel has to be to have what this room needs. */
 export const needsIommufdHint: string =
@@ -18,25 +18,12 @@ export function iommufdOpenRefused(error: unknown, path: string, about: About): 
     message: `${path} is not there: the kernel has no iommufd`,
     hint: needsIommufdHint,
   };
-  const forbidden: Meaning = {
-    code: "ERR_IOSPAN_NO_PERMISSION",
-    message: `${path} may not be opened`,
-    hint: `give yourself the node: chown $USER ${path} (or a udev rule: KERNEL=="iommu", OWNER="…")`,
-  };
-  const refused = { code: "ERR_IOSPAN_SYSCALL", message: `${path} cannot be opened` } as const;
-  return refusal(
-    error,
-    about,
-    { ...refused, hint: "the kernel log may say more: dmesg | grep iommufd" },
-    {
-      [errno.ENOENT]: missing,
-      [errno.ENODEV]: missing,
-      [errno.ENXIO]: missing,
-      [errno.EACCES]: forbidden,
-      [errno.EPERM]: { ...forbidden, hint: deviceCgroupHint(path) },
-      ...shortages(refused),
-    },
-  );
+  return nodeRefusal(error, about, {
+    path,
+    missing,
+    forbiddenHint: `give yourself the node: chown $USER ${path} (or a udev rule: KERNEL=="iommu", OWNER="…")`,
+    logged: "iommufd",
+  });
 }
 
 /** Why IOMMU_IOAS_ALLOC was refused. */

@@ -7,6 +7,7 @@ import type { MapTarget } from "./strategies/strategy.js";
  * the ledger has nothing. `count`: the kernel counts other mappings than the ledger.
  */
 export const auditProblems = ["missing", "partial", "stray", "count"] as const;
+/** One of {@link auditProblems}. */
 export type AuditProblem = (typeof auditProblems)[number];
 
 /** One disagreement between the ledger and the kernel. */

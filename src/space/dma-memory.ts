@@ -28,6 +28,7 @@ import { byteCount } from "./byte-count.js";
  * transparent huge pages of them. `2MiB`, `1GiB`: pages of that size or an error. `no`: ordinary pages.
  */
 export const hugePageModes = ["no", "try", "2MiB", "1GiB"] as const;
+/** One of {@link hugePageModes}. */
 export type HugePages = (typeof hugePageModes)[number];
 
 /** What {@link DmaMemory.allocate} makes memory of. */

@@ -1,10 +1,9 @@
-import { type ErrorCode, IospanError, type IospanErrorFacts } from "../errors.js";
+import { IospanError } from "../errors.js";
 import { kernelName } from "../machine/device-name.js";
 import { requireIommu } from "../machine/iommus.js";
 import type { DeviceState, Machine } from "../machine/machine.js";
 import { Snapshot } from "../machine/snapshot.js";
 import { requireVfioDriver } from "../machine/vfio-drivers.js";
-import { SyscallError } from "../syscalls/syscalls.js";
 import type { Device } from "../vfio/device.js";
 import { unexplained, withFacts } from "../vfio/refusal.js";
 import { type AuditReport, audit } from "./audit.js";
@@ -17,6 +16,16 @@ import { DmaBuffer, Mapping, type MappingOwner } from "./mapping.js";
 import { Mappings } from "./mappings.js";
 import { OperationGate } from "./operation-gate.js";
 import { inconsistent } from "./rollback.js";
+import {
+  afterOthers,
+  checkVerify,
+  closedByVerify,
+  closedError,
+  incomplete,
+  isStrategys,
+  notDmaMemory,
+  notVerified,
+} from "./space-errors.js";
 import { candidates, type StrategyTrial } from "./strategies/auto.js";
 import type { Strategy, StrategyName } from "./strategies/strategy.js";
 
@@ -127,6 +136,7 @@ export class IoAddressSpace implements AsyncDisposable {
     return this.#mappings.broken;
   }
 
+  /** {@link close} was called. */
   get closed(): boolean {
     return this.#closed;
   }
@@ -344,77 +354,4 @@ export class IoAddressSpace implements AsyncDisposable {
       },
     );
   }
-}
-
-const STRATEGYS: readonly string[] = [
-  "ERR_IOSPAN_ATTACH_REFUSED",
-  "ERR_IOSPAN_VERIFY_FAILED",
-  "ERR_IOSPAN_NO_IOMMUFD",
-] satisfies readonly ErrorCode[];
-
-/** Whether another strategy may fare better. */
-function isStrategys(error: unknown): error is IospanError {
-  return error instanceof IospanError && STRATEGYS.includes(error.code);
-}
-
-function notVerified(strategy: StrategyName, cause: unknown): IospanError {
-  const { device, iommu } = cause instanceof IospanError ? cause : {};
-  const text = cause instanceof Error ? cause.message : String(cause);
-  return new IospanError(
-    "ERR_IOSPAN_VERIFY_FAILED",
-    `with the strategy "${strategy}" every device was attached, but options.verify failed: ${text}`,
-    { device, iommu, cause, hint: `the cause says more${strategy === "mirrored" ? "" : LEAST_RELIANT}` },
-  );
-}
-
-const LEAST_RELIANT = '; { strategy: "mirrored" } relies on the kernel least';
-
-function checkVerify(verify: unknown): void {
-  if (verify === undefined || typeof verify === "function") return;
-  throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `options.verify is no function but ${typeof verify}`, {
-    hint: "leave it out, or give a function that throws where a device does not reach memory",
-  });
-}
-
-/** No other strategy would change that. */
-function closedByVerify(): IospanError {
-  return new IospanError("ERR_IOSPAN_CLOSED", "options.verify has closed the space", {
-    hint: "leave it open where every device reaches memory, and throw where one does not: open() closes it then",
-  });
-}
-
-/** The last strategy's error, with why those before it were passed over. */
-function afterOthers(error: unknown, passedOver: readonly StrategyTrial[]): unknown {
-  if (passedOver.length === 0 || !(error instanceof IospanError)) return error;
-  const { code, message, syscall, errno, device, iommu, hint, cause } = error;
-  const others = passedOver.map(({ strategy, reason }) => `"${strategy}" was passed over: ${reason}`).join("; ");
-  return new IospanError(code, `${message}; before, ${others}`, { syscall, errno, device, iommu, hint, cause });
-}
-
-function notDmaMemory(): IospanError {
-  return new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", "only DmaMemory can be mapped", {
-    hint: "DmaMemory.allocate(machine, size): memory that stays where it is",
-  });
-}
-
-function closedError(): IospanError {
-  return new IospanError("ERR_IOSPAN_CLOSED", "the space is closed", { hint: "open a new one" });
-}
-
-/** The facts of the first failure, for the device that it is about. */
-function incomplete(
-  what: string,
-  failures: readonly unknown[],
-  about: Pick<IospanErrorFacts, "device" | "iommu"> = {},
-): IospanError {
-  const [first] = failures;
-  const more = failures.length === 1 ? "" : ` (and ${failures.length - 1} more)`;
-  const { device = about.device, iommu = about.iommu } = first instanceof IospanError ? first : about;
-  const refused = first instanceof IospanError || first instanceof SyscallError ? first : undefined;
-  const text = first instanceof Error ? first.message : String(first);
-  return new IospanError("ERR_IOSPAN_CLOSE_INCOMPLETE", `${what}, but not every step went well: ${text}${more}`, {
-    ...{ device, iommu, syscall: refused?.syscall, errno: refused?.errno },
-    hint: "everything is released; error.cause.errors lists what failed",
-    cause: new AggregateError(failures, what),
-  });
 }

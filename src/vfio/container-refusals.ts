@@ -4,32 +4,19 @@ import { hex, type Iova } from "../iova.js";
 import { factsOf, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
 import type { DmaMapping } from "./container.js";
 import type { Group } from "./group.js";
-import { type About, deviceCgroupHint, type Meaning, refusal, shortages } from "./refusal.js";
+import { type About, type Meaning, nodeRefusal, refusal } from "./refusal.js";
 
 const NO_VFIO_HINT = "modprobe vfio-pci vfio_iommu_type1 (a kernel with CONFIG_VFIO, and an IOMMU that is switched on)";
 
 /** Why `/dev/vfio/vfio` could not be opened. */
 export function openRefused(error: unknown, path: string, about: About): unknown {
   const missing: Meaning = { code: "ERR_IOSPAN_NO_VFIO", message: `${path} is not there`, hint: NO_VFIO_HINT };
-  const forbidden: Meaning = {
-    code: "ERR_IOSPAN_NO_PERMISSION",
-    message: `${path} may not be opened`,
-    hint: `chmod 0666 ${path} (its usual mode)`,
-  };
-  const refused = { code: "ERR_IOSPAN_SYSCALL", message: `${path} cannot be opened` } as const;
-  return refusal(
-    error,
-    about,
-    { ...refused, hint: "the kernel log may say more: dmesg | grep vfio" },
-    {
-      [errno.ENOENT]: missing,
-      [errno.ENODEV]: missing,
-      [errno.ENXIO]: missing,
-      [errno.EACCES]: forbidden,
-      [errno.EPERM]: { ...forbidden, hint: deviceCgroupHint(path) },
-      ...shortages(refused),
-    },
-  );
+  return nodeRefusal(error, about, {
+    path,
+    missing,
+    forbiddenHint: `chmod 0666 ${path} (its usual mode)`,
+    logged: "vfio",
+  });
 }
 
 /** Why the first group's IOMMU could not be put behind a container (vfio_iommu_type1.c, vfio_iommu_type1_attach_group). */

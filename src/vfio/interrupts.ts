@@ -19,6 +19,7 @@ import { type About, malformed } from "./refusal.js";
  * `irq`: a platform device's interrupt.
  */
 export const interruptKinds = ["intx", "msi", "msix", "err", "req", "irq"] as const;
+/** One of {@link interruptKinds}. */
 export type InterruptKind = (typeof interruptKinds)[number];
 
 /** Interrupts of one kind that a device has. */

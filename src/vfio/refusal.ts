@@ -63,6 +63,48 @@ export function shortages(refused: Pick<Meaning, "code" | "message">): Readonly<
   };
 }
 
+/** A device node, and what to do where it cannot be opened. */
+export interface NodeHelp {
+  readonly path: string;
+  /** What messages call it: its path, or with a word on whose it is. */
+  readonly subject?: string;
+  /** What it means that it is not there. */
+  readonly missing: Meaning;
+  /** How to be let in. */
+  readonly forbiddenHint: string;
+  /** What to look for in the kernel log. */
+  readonly logged: string;
+}
+
+/** Why a device node could not be opened. `others` are meanings that are the node's own. */
+export function nodeRefusal(
+  error: unknown,
+  about: About,
+  { path, subject = path, missing, forbiddenHint, logged }: NodeHelp,
+  others: Readonly<Record<number, Meaning>> = {},
+): unknown {
+  const forbidden: Meaning = {
+    code: "ERR_IOSPAN_NO_PERMISSION",
+    message: `${subject} may not be opened`,
+    hint: forbiddenHint,
+  };
+  const refused = { code: "ERR_IOSPAN_SYSCALL", message: `${subject} cannot be opened` } as const;
+  return refusal(
+    error,
+    about,
+    { ...refused, hint: `the kernel log may say more: dmesg | grep ${logged}` },
+    {
+      [errno.ENOENT]: missing,
+      [errno.ENODEV]: missing,
+      [errno.ENXIO]: missing,
+      [errno.EACCES]: forbidden,
+      [errno.EPERM]: { ...forbidden, hint: deviceCgroupHint(path) },
+      ...shortages(refused),
+      ...others,
+    },
+  );
+}
+
 /** How to be let through to a device node that is forbidden whatever its mode bits say. */
 export function deviceCgroupHint(path: string): string {
   return `allow it in the device cgroup: --device ${path} for a container runtime, DeviceAllow=${path} rw in a systemd unit`;

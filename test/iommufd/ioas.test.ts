@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { errno } from "../../src/abi/errno.js";
 import { ioasIovaRanges, ioasUnmap } from "../../src/abi/iommufd-ioas.js";
 import { Ioas } from "../../src/iommufd/ioas.js";
@@ -7,6 +7,7 @@ import { iova } from "../../src/iova.js";
 import { machineOneDescription } from "../../src/sim/linux/machine-one.js";
 import { intercepted } from "../../src/syscalls/intercepted.js";
 import { MAP_ANONYMOUS, MAP_PRIVATE } from "../../src/syscalls/mmap-flags.js";
+import { SyscallError } from "../../src/syscalls/syscalls.js";
 import type { DmaMapping } from "../../src/vfio/container.js";
 import { errorFrom, errorOf } from "../support/errors.js";
 import { refused } from "../support/strict-syscalls.js";
@@ -244,6 +245,23 @@ describe("asking whether all of a range is mapped", () => {
     expect(errorOf(() => ioas.isWhole(iova(0x10000), 0x1000n))).toMatchObject({ syscall: call, errnoName: "ENOMEM" });
     expect(rig.kernel.iommufds[0]?.ioases).toHaveLength(call === "IOMMU_DESTROY" ? 2 : 1);
     expect(ioas.isWhole(iova(0x10000), 0x1000n)).toBe(true);
+  });
+});
+
+describe("asking whether all of a range is mapped", () => {
+  it("says what was refused first when nothing can be ended either", async () => {
+    const { rig, ioas, address } = await withDevice();
+    ioas.map(mapping(address, 0x10000));
+    rig.refuse("IOMMU_IOAS_COPY", "ENOMEM");
+    const { kernel } = rig;
+    const ioctl = kernel.ioctl.bind(kernel);
+    vi.spyOn(kernel, "ioctl").mockImplementation((fd, call, argument) => {
+      if (call.name === "IOMMU_DESTROY") throw new SyscallError(call.name, errno.EIO, "EIO");
+      return ioctl(fd, call, argument);
+    });
+    const error = errorOf(() => ioas.isWhole(iova(0x10000), 0x1000n));
+    expect(error).toMatchObject({ syscall: "IOMMU_IOAS_COPY", errnoName: "ENOMEM" });
+    expect(String((error.cause as AggregateError).errors.at(-1))).toContain("IOMMU_DESTROY");
   });
 });
 

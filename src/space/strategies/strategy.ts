@@ -7,6 +7,7 @@ import type { Device } from "../../vfio/device.js";
 export const strategyNames = ["mirrored", "shared-container"] as const;
 /** Those that take `/dev/iommu` and VFIO's character devices, from Linux 6.6 on; they are used when asked for by name. */
 export const iommufdStrategyNames = ["single-domain", "iommufd"] as const;
+/** One of {@link strategyNames} or {@link iommufdStrategyNames}. */
 export type StrategyName = (typeof strategyNames)[number] | (typeof iommufdStrategyNames)[number];
 
 /** What the kernel says of a target: where mappings may lie, of which sizes, and how many more there may be. */
