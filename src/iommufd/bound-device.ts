@@ -4,16 +4,20 @@ import {
   bindIommufd,
   detachIommufdPt,
   VFIO_DEVICE_ATTACH_IOMMUFD_PT,
+  VFIO_DEVICE_BIND_FLAG,
   VFIO_DEVICE_BIND_IOMMUFD,
   VFIO_DEVICE_DETACH_IOMMUFD_PT,
 } from "../abi/vfio-cdev.js";
 import type { BusType } from "../machine/machine.js";
-import { O_RDWR } from "../syscalls/mmap-flags.js";
+import { MappedMemory } from "../syscalls/mapped-memory.js";
+import { MAP_ANONYMOUS, MAP_PRIVATE, O_RDWR, PROT_READ, PROT_WRITE } from "../syscalls/mmap-flags.js";
 import type { Fd, Syscalls } from "../syscalls/syscalls.js";
 import type { DeviceIdentity, DeviceSource } from "../vfio/device.js";
 import { failuresOf, withFailures } from "../vfio/failures.js";
 import { unexplained } from "../vfio/refusal.js";
+import { vfTokenBytes } from "../vfio/vf-token.js";
 import { attachRefused, bindIommufdRefused, type CdevIdentity, cdevOpenRefused } from "./cdev-refusals.js";
+import { askHardwareInfo, type HardwareInfo } from "./hardware-info.js";
 import { HwPageTable } from "./hw-page-table.js";
 import type { Ioas } from "./ioas.js";
 import type { Iommufd } from "./iommufd.js";
@@ -35,14 +39,16 @@ export class BoundDevice implements DeviceIdentity, DeviceSource, Disposable {
   /** The iommufd's number for it. */
   readonly id: number;
   readonly #identity: CdevIdentity;
+  readonly #iommufd: Iommufd;
   readonly #syscalls: Syscalls;
   #fd: Fd | undefined;
   #ioas: Ioas | undefined;
   /** The descriptor is closed, here or by whom it was handed to. */
   #closed = false;
 
-  private constructor(syscalls: Syscalls, fd: Fd, id: number, identity: CdevIdentity) {
-    this.#syscalls = syscalls;
+  private constructor(iommufd: Iommufd, fd: Fd, id: number, identity: CdevIdentity) {
+    this.#iommufd = iommufd;
+    this.#syscalls = iommufd.syscalls;
     this.#fd = fd;
     this.#identity = identity;
     this.id = id;
@@ -53,25 +59,26 @@ export class BoundDevice implements DeviceIdentity, DeviceSource, Disposable {
 
   /**
    * Opens a device and binds it. Off the event loop: a reset takes its time.
+   * @param vfToken a UUID: for a virtual function whose physical function is on vfio-pci, and for such a physical function.
    * @throws IospanError `ERR_IOSPAN_GROUP_BUSY` naming who holds it, `ERR_IOSPAN_NO_IOMMUFD` where the kernel has no such nodes,
-   * `ERR_IOSPAN_NO_PERMISSION`, `ERR_IOSPAN_UNSAFE_INTERRUPTS`, `ERR_IOSPAN_ATTACH_REFUSED`.
+   * `ERR_IOSPAN_NO_PERMISSION`, `ERR_IOSPAN_UNSAFE_INTERRUPTS`, `ERR_IOSPAN_ATTACH_REFUSED`,
+   * `ERR_IOSPAN_VF_TOKEN` where a token is missing, wrong, or not asked for.
    */
-  static async open(iommufd: Iommufd, identity: CdevIdentity): Promise<BoundDevice> {
+  static async open(iommufd: Iommufd, identity: CdevIdentity, vfToken?: string): Promise<BoundDevice> {
     const { syscalls } = iommufd;
+    const token = vfToken === undefined ? undefined : vfTokenBytes(vfToken);
     let fd: Fd;
     try {
       fd = await syscalls.openAsync(`/dev/vfio/devices/${identity.node}`, O_RDWR);
     } catch (error) {
       throw cdevOpenRefused(error, identity);
     }
-    const bytes = bindIommufd.encode({ argsz: BIND_SIZE, iommufd: iommufd.fd });
     try {
-      await syscalls.ioctlAsync(fd, VFIO_DEVICE_BIND_IOMMUFD, bytes);
+      return new BoundDevice(iommufd, fd, await bind(iommufd, fd, token), identity);
     } catch (error) {
       const failures = failuresOf(() => syscalls.close(fd));
-      throw withFailures(bindIommufdRefused(error, identity, syscalls), failures);
+      throw withFailures(bindIommufdRefused(error, identity, syscalls, vfToken), failures);
     }
-    return new BoundDevice(syscalls, fd, bindIommufd.decode(bytes).out_devid, identity);
   }
 
   /**
@@ -103,6 +110,14 @@ export class BoundDevice implements DeviceIdentity, DeviceSource, Disposable {
     const bytes = detachIommufdPt.encode({ argsz: DETACH_SIZE });
     this.#ioctl(VFIO_DEVICE_DETACH_IOMMUFD_PT, bytes, `detaching ${this.name}`);
     this.#left();
+  }
+
+  /**
+   * What the kernel says of the IOMMU in front of it: its ID registers where it is an SMMUv3, and what page tables can do.
+   * @throws IospanError `ERR_IOSPAN_NOT_SUPPORTED` where the driver does not tell, `ERR_IOSPAN_CLOSED` after the iommufd.
+   */
+  hardwareInfo(): HardwareInfo {
+    return askHardwareInfo(this.#iommufd, this.id, { device: this.name, iommu: this.iommu });
   }
 
   /** Hands the descriptor over, for {@link Device.open}: closing that detaches and unbinds the device. */
@@ -154,4 +169,20 @@ export class BoundDevice implements DeviceIdentity, DeviceSource, Disposable {
     if (this.#fd === undefined) throw closedIommufd(this.name);
     return this.#fd;
   }
+}
+
+/** @returns the iommufd's number for the device. */
+async function bind({ syscalls, fd: iommufd }: Iommufd, fd: Fd, token: Uint8Array | undefined): Promise<number> {
+  if (token === undefined) {
+    const bytes = bindIommufd.encode({ argsz: BIND_SIZE, iommufd });
+    await syscalls.ioctlAsync(fd, VFIO_DEVICE_BIND_IOMMUFD, bytes);
+    return bindIommufd.decode(bytes).out_devid;
+  }
+  // The kernel reads the token from where the struct says that it is.
+  const flags = MAP_PRIVATE | MAP_ANONYMOUS;
+  using memory = MappedMemory.map(syscalls, { length: syscalls.pageSize, prot: PROT_READ | PROT_WRITE, flags });
+  new Uint8Array(memory.buffer).set(token);
+  const bytes = bindIommufd.encode({ flags: VFIO_DEVICE_BIND_FLAG.TOKEN, iommufd, token_uuid_ptr: memory.address });
+  await syscalls.ioctlAsync(fd, VFIO_DEVICE_BIND_IOMMUFD, bytes);
+  return bindIommufd.decode(bytes).out_devid;
 }

@@ -5,6 +5,7 @@ import type { Syscalls } from "../syscalls/syscalls.js";
 import type { DeviceIdentity } from "../vfio/device.js";
 import { groupBusy } from "../vfio/group-refusals.js";
 import { type Meaning, nodeRefusal, refusal, shortages } from "../vfio/refusal.js";
+import { vfTokenMeanings } from "../vfio/vf-token.js";
 import { needsIommufdHint } from "./iommufd-refusals.js";
 
 /** A device that is opened through its own node. */
@@ -47,7 +48,12 @@ export function cdevOpenRefused(error: unknown, { name, iommu, node }: CdevIdent
  * Why VFIO_DEVICE_BIND_IOMMUFD was refused (drivers/vfio/device_cdev.c, drivers/iommu/iommufd/device.c). To be asked when the
  * descriptor has been closed, lest it is found to be the one that is in the way.
  */
-export function bindIommufdRefused(error: unknown, device: CdevIdentity, syscalls: Syscalls): unknown {
+export function bindIommufdRefused(
+  error: unknown,
+  device: CdevIdentity,
+  syscalls: Syscalls,
+  vfToken?: string,
+): unknown {
   const { name, iommu, group, node } = device;
   const refused = { code: "ERR_IOSPAN_ATTACH_REFUSED", message: `${name} cannot be bound to an iommufd` } as const;
   const number = error instanceof Error && "errno" in error ? error.errno : undefined;
@@ -60,6 +66,7 @@ export function bindIommufdRefused(error: unknown, device: CdevIdentity, syscall
       [errno.EPERM]: unsafeOrOwned(device),
       ...(busy ? whyBusy(device, syscalls) : {}),
       [errno.ENOTTY]: { ...refused, code: "ERR_IOSPAN_NO_IOMMUFD", hint: needsIommufdHint },
+      ...tokenMeanings(name, vfToken),
       ...shortages(refused),
     },
   );
@@ -69,6 +76,17 @@ export function bindIommufdRefused(error: unknown, device: CdevIdentity, syscall
     const held = groupBusy({ id: group, device: of, node }, kernel);
     return { [errno.EBUSY]: held, [errno.EINVAL]: wantsDirectMapping(kernel, group) ? direct(of, group) : held };
   }
+}
+
+/** A kernel before 6.17 does not know the flag, which is EINVAL, too. */
+function tokenMeanings(name: string, vfToken: string | undefined): Readonly<Record<number, Meaning>> {
+  const meanings = vfTokenMeanings(name, vfToken);
+  const refused = vfToken === undefined ? undefined : meanings[errno.EINVAL];
+  if (refused === undefined) return meanings;
+  const old = "; or the kernel is older than 6.17 and takes no token with a device's own node";
+  const way = 'or take a strategy over groups: { strategy: "mirrored" }';
+  const unknown = { ...refused, message: refused.message + old, hint: `${refused.hint}; ${way}` };
+  return { ...meanings, [errno.EINVAL]: unknown, [errno.E2BIG]: unknown };
 }
 
 function unsafeOrOwned({ name, group }: CdevIdentity): Meaning {

@@ -1,40 +1,51 @@
 import { errno } from "../abi/errno.js";
+import type { Ioctl } from "../abi/ioctl.js";
 import {
   IOMMU_IOAS_ALLOC,
   IOMMU_IOAS_COPY,
   IOMMU_IOAS_MAP,
-  IOMMU_IOAS_MAP_FLAG,
+  IOMMU_IOAS_MAP_FILE,
   IOMMU_IOAS_UNMAP,
-  IOMMU_VFIO_IOAS,
-  IOMMU_VFIO_IOAS_OP,
   ioasAlloc,
   ioasCopy,
   ioasMap,
+  ioasMapFile,
   ioasUnmap,
-  vfioIoas,
 } from "../abi/iommufd-ioas.js";
-import { destroy, IOMMU_DESTROY } from "../abi/iommufd-object.js";
-import { type1Info, VFIO_IOMMU_GET_INFO } from "../abi/vfio-container-info.js";
-import { type Iova, iova as toIova } from "../iova.js";
-import type { MappedMemory } from "../syscalls/mapped-memory.js";
-import { SyscallError } from "../syscalls/syscalls.js";
-import type { Access, ContainerInfo, DmaMapping } from "../vfio/container.js";
-import { probeRefused } from "../vfio/container-refusals.js";
+import { destroy, IOMMU_DESTROY, IOMMU_OPTION_ID } from "../abi/iommufd-object.js";
+import { type Iova, type IovaRange, iova as toIova } from "../iova.js";
+import { type Fd, SyscallError } from "../syscalls/syscalls.js";
+import type { ContainerInfo, DmaMapping } from "../vfio/container.js";
 import type { DeviceIdentity } from "../vfio/device.js";
-import { failuresOf, withFailures } from "../vfio/failures.js";
-import { inaccessiblePage } from "../vfio/inaccessible-page.js";
+import { failuresOf } from "../vfio/failures.js";
 import { type About, malformed, unexplained } from "../vfio/refusal.js";
-import type { Iommufd } from "./iommufd.js";
-import { ioasMapRefused, ioasRefused, ioasUnmapRefused } from "./iommufd-refusals.js";
+import { type DmaBufAnswer, takesDmaBuf } from "./dma-buf-question.js";
+import { ANYWHERE, type CopiedMapping, FIXED, type FileMapping, type UnplacedMapping } from "./io-mapping.js";
+import { IoasQuestions } from "./ioas-questions.js";
+import {
+  type Circumstances,
+  copyRefused,
+  destroyRefused,
+  foreignIommufd,
+  hugePagesRefused,
+  ioasMapRefused,
+  ioasRefused,
+  ioasUnmapRefused,
+  mapAnywhereRefused,
+  mapFileRefused,
+} from "./ioas-refusals.js";
+import type { Explain, Iommufd } from "./iommufd.js";
+import { IommufdOption } from "./iommufd-option.js";
 import { IovaRangesCall, type IovaRules } from "./iova-ranges-call.js";
+import { askPageSizes } from "./page-sizes-call.js";
+import { WholeRanges } from "./whole-ranges.js";
 
-const { FIXED_IOVA, READABLE, WRITEABLE } = IOMMU_IOAS_MAP_FLAG;
-
-const ACCESS_FLAGS: Readonly<Record<Access, number>> = {
-  read: FIXED_IOVA | READABLE,
-  write: FIXED_IOVA | WRITEABLE,
-  "read-write": FIXED_IOVA | READABLE | WRITEABLE,
-};
+/** A call that maps. */
+interface MapCall {
+  readonly call: Ioctl;
+  readonly bytes: Uint8Array;
+  readonly explain: Explain;
+}
 
 /**
  * An I/O address space, IOAS: one set of mappings, which the kernel enters in every page table that is made for it
@@ -46,12 +57,16 @@ export class Ioas {
   readonly #iommufd: Iommufd;
   readonly #attached = new Set<DeviceIdentity>();
   readonly #rangesCall: IovaRangesCall;
-  #probePage: MappedMemory | undefined;
+  readonly #questions: IoasQuestions;
+  readonly #whole = new WholeRanges();
+  readonly #hugePages: IommufdOption;
 
   private constructor(iommufd: Iommufd, id: number) {
     this.#iommufd = iommufd;
     this.id = id;
     this.#rangesCall = new IovaRangesCall(iommufd, id);
+    this.#questions = new IoasQuestions(iommufd, id);
+    this.#hugePages = new IommufdOption(iommufd, IOMMU_OPTION_ID.HUGE_PAGES, id);
   }
 
   /** An empty one, without devices. @param about the device it is made for, for errors. */
@@ -86,122 +101,179 @@ export class Ioas {
     return this.#rangesCall.ask(this.#about);
   }
 
+  /**
+   * Promises that nobody will rule out these ranges: a device that would is not attached any more (EADDRINUSE). Addresses
+   * that the kernel chooses lie in them. Replaces the ranges there were; with none, everything may be chosen again.
+   * Mappings at IOVAs of the caller's may lie elsewhere.
+   * @param ranges apart from each other, of two bytes or more
+   * @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT`; `ERR_IOSPAN_MAP_RANGE` where something in them is ruled out already.
+   * Those that there were still hold then (drivers/iommu/iommufd/ioas.c, iommufd_ioas_allow_iovas).
+   */
+  allow(ranges: readonly IovaRange[]): void {
+    this.#rangesCall.allow(ranges, this.#about);
+  }
+
   /** The same as of a VFIO container. How many mappings there may be is not limited. */
   info(): ContainerInfo {
     const { ranges, alignment } = this.rules();
-    return { ranges, pageSizes: this.#pageSizes() ?? BigInt(alignment), available: undefined };
+    return {
+      ranges,
+      pageSizes: askPageSizes(this.#iommufd, this.id, this.#about) ?? BigInt(alignment),
+      available: undefined,
+    };
+  }
+
+  /**
+   * Whether IOMMUs may use pages and blocks larger than the smallest, which they do unless told otherwise.
+   * @throws IospanError when the kernel does not answer.
+   */
+  hugePages(): boolean {
+    return this.#hugePages.get(this.#about) !== 0n;
+  }
+
+  /**
+   * Lets IOMMUs use large pages, or maps everything in their smallest ones from now on.
+   * @throws IospanError `ERR_IOSPAN_BUSY` where there are page tables with mappings (io_pagetable.c, iopt_disable_large_pages).
+   */
+  setHugePages(on: boolean): void {
+    this.#hugePages.set(on ? 1n : 0n, (error) => hugePagesRefused(error, this.#about));
   }
 
   /** @throws IospanError saying why the kernel refused; nothing is mapped then. */
   map(mapping: DmaMapping): void {
-    this.#iommufd.ioctl(IOMMU_IOAS_MAP, this.#encodeMap(mapping), (error) => this.#mapRefused(error, mapping));
+    this.#map(this.#mapCall(mapping));
+    this.#whole.add(mapping.iova, mapping.size);
   }
 
   /** {@link map} off the event loop: pinning takes a while for large mappings. */
   async mapAsync(mapping: DmaMapping): Promise<void> {
-    await this.#iommufd.ioctlAsync(IOMMU_IOAS_MAP, this.#encodeMap(mapping), (error) =>
-      this.#mapRefused(error, mapping),
-    );
+    await this.#mapAsync(this.#mapCall(mapping));
+    this.#whole.add(mapping.iova, mapping.size);
   }
 
   /**
-   * Removes what is mapped in a range of IOVAs that covers whole mappings. When it returns, no IOMMU translates them any more.
-   * Where the range cuts a mapping, those before that one may be gone although the call throws: the kernel does it mapping by
-   * mapping.
+   * Maps memory where the kernel likes: the lowest free place, never 0, as aligned as the memory is and its size can use
+   * (io_pagetable.c, iopt_alloc_iova).
+   * @returns where
+   * @throws IospanError `ERR_IOSPAN_NO_IOVA` where there is no place, or as {@link map} does.
+   */
+  mapAnywhere(memory: UnplacedMapping): Iova {
+    const { address: user_va, size, access } = memory;
+    const bytes = ioasMap.encode({ ioas_id: this.id, flags: ANYWHERE[access], user_va, length: size });
+    const explain: Explain = (error) => mapAnywhereRefused(error, memory, this.#circumstances);
+    this.#map({ call: IOMMU_IOAS_MAP, bytes, explain });
+    const at = toIova(ioasMap.decode(bytes).iova);
+    this.#whole.add(at, size);
+    return at;
+  }
+
+  /**
+   * Maps a part of a file: of a memfd, with huge pages or without, or of a dma-buf of a VFIO device's registers, which other
+   * devices then reach (peer to peer). Memory need not be mapped in the process. With Linux 6.13 or newer (pages.c).
+   * @throws IospanError `ERR_IOSPAN_MAP_MEMORY` where the file has not got that, `ERR_IOSPAN_NOT_SUPPORTED` on older kernels, or
+   * as {@link map} does; nothing is mapped then.
+   */
+  mapFile(mapping: FileMapping): void {
+    this.#map(this.#mapFileCall(mapping));
+    this.#whole.add(mapping.iova, mapping.size);
+  }
+
+  /** {@link mapFile} off the event loop. */
+  async mapFileAsync(mapping: FileMapping): Promise<void> {
+    await this.#mapAsync(this.#mapFileCall(mapping));
+    this.#whole.add(mapping.iova, mapping.size);
+  }
+
+  /**
+   * Whether {@link mapFile} takes a dma-buf, found out without mapping it for any device.
+   * @param size bytes that it has. @throws IospanError where the kernel does not answer.
+   */
+  takesDmaBuf(fd: Fd, size: number): DmaBufAnswer {
+    return takesDmaBuf(this.#iommufd, fd, size, this.#about);
+  }
+
+  /**
+   * Maps here what another address space of the same iommufd has mapped, or this one elsewhere. It is neither pinned nor charged
+   * a second time, and stays when it is unmapped there (io_pagetable.c, iopt_get_pages).
+   * @throws IospanError `ERR_IOSPAN_MAP_MEMORY` where the source has holes, or is read-only and `access` is not; or as
+   * {@link map} does. Nothing is mapped then.
+   */
+  copyFrom(source: Ioas, mapping: CopiedMapping): void {
+    this.#map(this.#copyCall(source, mapping));
+    this.#whole.add(mapping.iova, mapping.size);
+  }
+
+  /** {@link copyFrom} off the event loop. */
+  async copyFromAsync(source: Ioas, mapping: CopiedMapping): Promise<void> {
+    await this.#mapAsync(this.#copyCall(source, mapping));
+    this.#whole.add(mapping.iova, mapping.size);
+  }
+
+  /**
+   * Removes what is mapped in a range of IOVAs that covers whole mappings, all or nothing. When it returns, no IOMMU translates
+   * them any more. The kernel goes mapping by mapping and stops at one that the range cuts (io_pagetable.c,
+   * iopt_unmap_iova_range), so that is looked for beforehand: not at all for a range that this object has mapped as one, else
+   * by asking the kernel, which knows every mapping. It holds as long as nobody else maps and unmaps there at the same time.
    * @returns bytes that were mapped and are no more; fewer than `size` where the range had holes.
+   * @throws IospanError `ERR_IOSPAN_UNMAP_REFUSED` where the range cuts a mapping; everything is still mapped then.
    */
   unmap(iova: Iova, size: number): number {
-    const bytes = this.#encodeUnmap(iova, size);
+    const bytes = this.#unmapCall(iova, size);
     try {
       this.#iommufd.ioctl(IOMMU_IOAS_UNMAP, bytes, (error) => error);
     } catch (error) {
       return this.#nothingUnmapped(error, iova, size);
     }
-    return this.#unmappedSize(bytes, size);
+    return this.#unmapped(bytes, iova, size);
   }
 
   /** {@link unmap} off the event loop. */
   async unmapAsync(iova: Iova, size: number): Promise<number> {
-    const bytes = this.#encodeUnmap(iova, size);
+    const bytes = this.#unmapCall(iova, size);
     try {
       await this.#iommufd.ioctlAsync(IOMMU_IOAS_UNMAP, bytes, (error) => error);
     } catch (error) {
       return this.#nothingUnmapped(error, iova, size);
     }
-    return this.#unmappedSize(bytes, size);
+    return this.#unmapped(bytes, iova, size);
   }
 
-  /**
-   * Whether any byte of a range is mapped, asked of the kernel without changing anything: a map that cannot succeed, because
-   * the memory it names cannot be pinned. The kernel looks for an overlap (EEXIST) before it looks at the memory, but at what
-   * is ruled out (EINVAL) before both; so what is not is asked about alone (io_pagetable.c, iopt_check_iova).
-   */
+  /** Whether any byte of a range is mapped, asked of the kernel without changing anything. */
   isMapped(iova: Iova, size: bigint): boolean {
-    const answer = this.#probe(iova, size);
+    const answer = this.#questions.anyMapped(iova, size, this.#about);
     if (answer !== "ruled out") return answer === "mapped";
+    // The rest is asked about alone.
     const end = iova + size - 1n;
     return this.rules().ranges.some((range) => {
       const first = range.start > iova ? range.start : iova;
       const last = range.end < end ? range.end : end;
-      return first <= last && this.#probe(toIova(first), last - first + 1n) === "mapped";
+      if (first > last) return false;
+      return this.#questions.anyMapped(toIova(first), last - first + 1n, this.#about) === "mapped";
     });
+  }
+
+  /** Whether every byte of a range is mapped, in however many mappings, asked of the kernel without changing anything. */
+  isWhole(iova: Iova, size: bigint): boolean {
+    return this.#questions.allMapped(iova, size, this.#about);
   }
 
   /**
-   * Whether every byte of a range is mapped, in however many mappings: asked with a copy of the range into an address space
-   * that nobody is attached to. The kernel refuses one that has holes (ENOENT, io_pagetable.c, iopt_get_pages), and without a
-   * page table a copy pins nothing.
+   * Ends it, with all mappings. It also goes with the iommufd.
+   * @throws IospanError `ERR_IOSPAN_BUSY` while a device is attached or a page table is made for it; nothing has changed then.
    */
-  isWhole(iova: Iova, size: bigint): boolean {
-    const scratch = Ioas.allocate(this.#iommufd, this.#about);
-    let isWhole: boolean;
-    try {
-      isWhole = this.#canShareWith(scratch, iova, size);
-    } catch (error) {
-      throw withFailures(
-        error,
-        failuresOf(() => scratch.#destroy(this.#about)),
-      );
-    }
-    scratch.#destroy(this.#about);
-    return isWhole;
+  destroy(): void {
+    const bytes = destroy.encode({ id: this.id });
+    this.#iommufd.ioctl(IOMMU_DESTROY, bytes, (error) => destroyRefused(error, this.#about));
+    this.close();
   }
 
-  #canShareWith(scratch: Ioas, iova: Iova, size: bigint): boolean {
-    const bytes = ioasCopy.encode({
-      flags: ACCESS_FLAGS.read,
-      src_ioas_id: this.id,
-      dst_ioas_id: scratch.id,
-      src_iova: iova,
-      dst_iova: iova,
-      length: size,
-    });
-    try {
-      this.#iommufd.syscalls.ioctl(this.#iommufd.fd, IOMMU_IOAS_COPY, bytes);
-      return true;
-    } catch (error) {
-      if (!(error instanceof SyscallError)) throw error;
-      if (error.errno === errno.ENOENT) return false;
-      throw probeRefused(error, iova, size, this.#about);
-    }
-  }
-
-  /** Gives back what it needed to ask; the address space itself goes with the iommufd. */
+  /** Gives back what it needed to ask; the address space itself goes with the iommufd, or with {@link destroy}. */
   close(): void {
-    const page = this.#probePage;
-    this.#probePage = undefined;
     const failures = failuresOf(
-      () => page?.release(),
+      () => this.#questions.release(),
       () => this.#rangesCall.release(),
     ).map((error) => unexplained(error, "giving back memory that the kernel was asked with", this.#about));
     if (failures.length > 0) throw failures[0];
-  }
-
-  /** Ends it, with all mappings; no device may be attached. */
-  #destroy(about: About): void {
-    this.#iommufd.ioctl(IOMMU_DESTROY, destroy.encode({ id: this.id }), (error) =>
-      unexplained(error, "ending the address space that the kernel was asked with", about),
-    );
   }
 
   /** Whom an error is about. */
@@ -209,81 +281,63 @@ export class Ioas {
     return { device: this.devices, iommu: this.iommus };
   }
 
-  #encodeMap({ iova, address, size, access }: DmaMapping): Uint8Array {
-    return ioasMap.encode({ ioas_id: this.id, flags: ACCESS_FLAGS[access], user_va: address, iova, length: size });
+  get #circumstances(): Circumstances {
+    return { about: this.#about, syscalls: this.#iommufd.syscalls };
   }
 
-  #mapRefused(error: unknown, mapping: DmaMapping): unknown {
-    return ioasMapRefused(error, mapping, this.#about, this.#iommufd.syscalls);
+  #map({ call, bytes, explain }: MapCall): void {
+    this.#iommufd.ioctl(call, bytes, explain);
   }
 
-  #encodeUnmap(iova: Iova, size: number | bigint): Uint8Array {
-    return ioasUnmap.encode({ ioas_id: this.id, iova, length: size });
+  #mapAsync({ call, bytes, explain }: MapCall): Promise<void> {
+    return this.#iommufd.ioctlAsync(call, bytes, explain);
   }
 
-  /** ENOENT says that the range is empty, or that it cuts a mapping. */
+  #mapCall(mapping: DmaMapping): MapCall {
+    const { iova, address: user_va, size: length, access } = mapping;
+    const bytes = ioasMap.encode({ ioas_id: this.id, flags: FIXED[access], user_va, iova, length });
+    return { call: IOMMU_IOAS_MAP, bytes, explain: (error) => ioasMapRefused(error, mapping, this.#circumstances) };
+  }
+
+  #mapFileCall(mapping: FileMapping): MapCall {
+    const { fd, offset: start, iova, size: length, access } = mapping;
+    const bytes = ioasMapFile.encode({ ioas_id: this.id, flags: FIXED[access], fd, start, iova, length });
+    return {
+      call: IOMMU_IOAS_MAP_FILE,
+      bytes,
+      explain: (error) => mapFileRefused(error, mapping, this.#circumstances),
+    };
+  }
+
+  #copyCall(source: Ioas, mapping: CopiedMapping): MapCall {
+    if (source.#iommufd !== this.#iommufd) throw foreignIommufd(this.#about);
+    const { from: src_iova, iova: dst_iova, size: length, access } = mapping;
+    const ids = { src_ioas_id: source.id, dst_ioas_id: this.id };
+    const bytes = ioasCopy.encode({ ...ids, flags: FIXED[access], src_iova, dst_iova, length });
+    return { call: IOMMU_IOAS_COPY, bytes, explain: (error) => copyRefused(error, mapping, this.#circumstances) };
+  }
+
+  /** @throws IospanError where it would cut a mapping. */
+  #unmapCall(iova: Iova, size: number): Uint8Array {
+    const bytes = ioasUnmap.encode({ ioas_id: this.id, iova, length: size });
+    if (this.#whole.has(iova, size)) return bytes;
+    const cut = this.#questions.cut(iova, BigInt(size), this.#about);
+    if (cut !== undefined) throw ioasUnmapRefused(cut, iova, size, this.#about);
+    return bytes;
+  }
+
+  /** ENOENT says that the range is empty, or that it cuts a mapping: of somebody who has mapped there meanwhile. */
   #nothingUnmapped(error: unknown, iova: Iova, size: number): number {
     const unknown = error instanceof SyscallError && error.errno === errno.ENOENT;
-    if (unknown && !this.isMapped(iova, BigInt(size))) return 0;
-    throw ioasUnmapRefused(error, iova, size, this.#about);
+    if (!unknown || this.isMapped(iova, BigInt(size))) throw ioasUnmapRefused(error, iova, size, this.#about);
+    this.#whole.forget(iova, size);
+    return 0;
   }
 
-  #unmappedSize(bytes: Uint8Array, asked: number): number {
+  #unmapped(bytes: Uint8Array, iova: Iova, asked: number): number {
     const { length } = ioasUnmap.decode(bytes);
     if (length > BigInt(asked)) throw malformed(`the kernel says it unmapped ${length} of ${asked} bytes`, this.#about);
+    this.#whole.forget(iova, asked);
     return Number(length);
   }
-
-  #probe(iova: Iova, size: bigint): "mapped" | "free" | "ruled out" {
-    const bytes = ioasMap.encode({
-      ioas_id: this.id,
-      flags: ACCESS_FLAGS.read,
-      user_va: this.#inaccessible(),
-      iova,
-      length: size,
-    });
-    const { syscalls, fd } = this.#iommufd;
-    try {
-      syscalls.ioctl(fd, IOMMU_IOAS_MAP, bytes);
-    } catch (error) {
-      if (!(error instanceof SyscallError)) throw error;
-      if (error.errno === errno.EEXIST) return "mapped";
-      if (error.errno === errno.EFAULT) return "free";
-      if (error.errno === errno.EINVAL) return "ruled out";
-      throw probeRefused(error, iova, size, this.#about);
-    }
-    // While there is no page table nobody looks at the memory.
-    this.#iommufd.ioctl(IOMMU_IOAS_UNMAP, this.#encodeUnmap(iova, size), (error) =>
-      unexplained(error, "undoing what the kernel was asked with", this.#about),
-    );
-    return "free";
-  }
-
-  #inaccessible(): bigint {
-    try {
-      this.#probePage ??= inaccessiblePage(this.#iommufd.syscalls);
-      return this.#probePage.address;
-    } catch (error) {
-      throw unexplained(error, "taking a page of address space to ask the kernel with", this.#about);
-    }
-  }
-
-  /**
-   * The sizes of pages and blocks that all page tables have, which only VFIO's container calls tell, of the address space they
-   * are pointed to (drivers/iommu/iommufd/vfio_compat.c). Undefined where the kernel has not got them.
-   */
-  #pageSizes(): bigint | undefined {
-    const { syscalls, fd } = this.#iommufd;
-    const bytes = type1Info.encode();
-    try {
-      syscalls.ioctl(fd, IOMMU_VFIO_IOAS, vfioIoas.encode({ ioas_id: this.id, op: IOMMU_VFIO_IOAS_OP.SET }));
-      syscalls.ioctl(fd, VFIO_IOMMU_GET_INFO, bytes);
-    } catch (error) {
-      if (error instanceof SyscallError && NOT_THERE.includes(error.errno)) return undefined;
-      throw unexplained(error, "asking which pages can be mapped", this.#about);
-    }
-    return type1Info.decode(bytes).iova_pgsizes;
-  }
 }
-
-const NOT_THERE: readonly number[] = [errno.ENOTTY, errno.EOPNOTSUPP];

@@ -1,10 +1,6 @@
 import { errno } from "../abi/errno.js";
 import { IospanError } from "../errors.js";
-import { hex, type Iova } from "../iova.js";
-import type { Syscalls } from "../syscalls/syscalls.js";
-import type { DmaMapping } from "../vfio/container.js";
-import { mappingRefused } from "../vfio/container-refusals.js";
-import { type About, type Meaning, nodeRefusal, refusal, shortages } from "../vfio/refusal.js";
+import { type About, type Meaning, nodeRefusal, refusal } from "../vfio/refusal.js";
 
 /** What a kernel has to be to have what this room needs. */
 export const needsIommufdHint: string =
@@ -26,52 +22,26 @@ export function iommufdOpenRefused(error: unknown, path: string, about: About): 
   });
 }
 
-/** Why IOMMU_IOAS_ALLOC was refused. */
-export function ioasRefused(error: unknown, about: About): unknown {
-  const refused = { code: "ERR_IOSPAN_SYSCALL", message: "no I/O address space can be made" } as const;
+/** Why IOMMU_OPTION_RLIMIT_MODE was refused (drivers/iommu/iommufd/ioas.c, iommufd_option_rlimit_mode). */
+export function limitModeRefused(error: unknown, about: About): unknown {
+  const message = "whom pinned memory is charged to cannot be changed";
   return refusal(
     error,
     about,
-    { ...refused, hint: "the kernel log may say more: dmesg | grep iommufd" },
-    shortages(refused),
-  );
-}
-
-/** Why IOMMU_HWPT_ALLOC was refused (drivers/iommu/iommufd/hw_pagetable.c, and the IOMMU's driver). */
-export function tableRefused(error: unknown, about: About): unknown {
-  const refused = {
-    code: "ERR_IOSPAN_ATTACH_REFUSED",
-    message: `${about.iommu} makes no page table for ${about.device}`,
-  } as const;
-  const unknown: Meaning = { ...refused, code: "ERR_IOSPAN_NO_IOMMUFD", hint: needsIommufdHint };
-  return refusal(
-    error,
-    about,
-    { ...refused, hint: "the kernel log says more: dmesg | grep -e iommu -e smmu" },
+    { code: "ERR_IOSPAN_SYSCALL", message, hint: "the kernel log may say more: dmesg | grep iommufd" },
     {
-      [errno.ENOTTY]: unknown,
-      [errno.EOPNOTSUPP]: {
-        ...refused,
-        message: `the driver of ${about.iommu} makes no page tables of the program's`,
-        hint: 'attach the device to the address space itself, or use the strategy "shared-container" or "mirrored"',
+      [errno.EPERM]: {
+        code: "ERR_IOSPAN_NO_PERMISSION",
+        message: `${message} without CAP_SYS_RESOURCE`,
+        hint: "run as root, or give the program the capability: setcap cap_sys_resource+ep",
       },
-      ...shortages(refused),
+      [errno.EBUSY]: {
+        code: "ERR_IOSPAN_BUSY",
+        message: `${message} any more: the iommufd has address spaces or devices`,
+        hint: "set it right after opening the iommufd",
+      },
     },
   );
-}
-
-/** Why IOMMU_IOAS_MAP was refused (drivers/iommu/iommufd/ioas.c, io_pagetable.c). */
-export function ioasMapRefused(error: unknown, mapping: DmaMapping, about: About, syscalls: Syscalls): unknown {
-  return mappingRefused(error, { mapping, about, syscalls, counted: "for all processes of a user together" });
-}
-
-/** Why IOMMU_IOAS_UNMAP was refused: a mapping reaches out of the range. */
-export function ioasUnmapRefused(error: unknown, iova: Iova, size: number, about: About): unknown {
-  return refusal(error, about, {
-    code: "ERR_IOSPAN_UNMAP_REFUSED",
-    message: `${hex(size)} bytes at IOVA ${hex(iova)} behind ${about.iommu} cannot be unmapped`,
-    hint: "they must be whole mappings, as they were mapped",
-  });
 }
 
 /** Something is used after its end. */

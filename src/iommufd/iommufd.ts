@@ -1,10 +1,15 @@
 import type { Ioctl } from "../abi/ioctl.js";
+import { IOMMU_OPTION_ID } from "../abi/iommufd-object.js";
 import { O_RDWR } from "../syscalls/mmap-flags.js";
 import type { Fd, Syscalls } from "../syscalls/syscalls.js";
 import { type About, unexplained } from "../vfio/refusal.js";
-import { closedIommufd, iommufdOpenRefused } from "./iommufd-refusals.js";
+import { IommufdOption } from "./iommufd-option.js";
+import { closedIommufd, iommufdOpenRefused, limitModeRefused } from "./iommufd-refusals.js";
 
 const PATH = "/dev/iommu";
+
+/** Against whose RLIMIT_MEMLOCK pinned memory counts: that of all processes of the user together, or the process's own. */
+export type LimitMode = "user" | "process";
 
 /** Makes the error of a refused call. */
 export type Explain = (error: unknown) => unknown;
@@ -16,12 +21,14 @@ export type Explain = (error: unknown) => unknown;
 export class Iommufd implements Disposable {
   readonly syscalls: Syscalls;
   readonly #about: About;
+  readonly #limitMode: IommufdOption;
   #fd: Fd | undefined;
 
   private constructor(syscalls: Syscalls, fd: Fd, about: About) {
     this.syscalls = syscalls;
     this.#fd = fd;
     this.#about = about;
+    this.#limitMode = new IommufdOption(this, IOMMU_OPTION_ID.RLIMIT_MODE, 0);
   }
 
   /**
@@ -38,6 +45,20 @@ export class Iommufd implements Disposable {
 
   get closed(): boolean {
     return this.#fd === undefined;
+  }
+
+  /** Whom pinned memory is charged to: the user unless it was set. Nobody where the process has CAP_IPC_LOCK when it maps. */
+  limitMode(): LimitMode {
+    return this.#limitMode.get(this.#about) === 0n ? "user" : "process";
+  }
+
+  /**
+   * Has pinned memory charged as VFIO's containers do (VmLck of the process), or to the user.
+   * @throws IospanError `ERR_IOSPAN_BUSY` once there is an address space or a device, `ERR_IOSPAN_NO_PERMISSION` without
+   * CAP_SYS_RESOURCE (drivers/iommu/iommufd/ioas.c, iommufd_option_rlimit_mode).
+   */
+  setLimitMode(mode: LimitMode): void {
+    this.#limitMode.set(mode === "process" ? 1n : 0n, (error) => limitModeRefused(error, this.#about));
   }
 
   /** @internal For binding devices. @throws IospanError `ERR_IOSPAN_CLOSED` */

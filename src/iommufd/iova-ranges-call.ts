@@ -1,11 +1,19 @@
-import { decodeArray } from "../abi/codec.js";
+import { decodeArray, encodeArray } from "../abi/codec.js";
 import { errno } from "../abi/errno.js";
-import { IOMMU_IOAS_IOVA_RANGES, ioasIovaRange, ioasIovaRanges } from "../abi/iommufd-ioas.js";
-import { type IovaRange, iova } from "../iova.js";
+import {
+  IOMMU_IOAS_ALLOW_IOVAS,
+  IOMMU_IOAS_IOVA_RANGES,
+  ioasAllowIovas,
+  ioasIovaRange,
+  ioasIovaRanges,
+} from "../abi/iommufd-ioas.js";
+import { IospanError } from "../errors.js";
+import { hex, type IovaRange, iova } from "../iova.js";
 import { MappedMemory } from "../syscalls/mapped-memory.js";
 import { MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE } from "../syscalls/mmap-flags.js";
 import { SyscallError } from "../syscalls/syscalls.js";
 import { type About, malformed, unexplained } from "../vfio/refusal.js";
+import { allowRefused } from "./ioas-refusals.js";
 import type { Iommufd } from "./iommufd.js";
 
 /** What an I/O address space says of its addresses. */
@@ -18,7 +26,7 @@ export interface IovaRules {
 /** A page of ranges is 256 of them; no real machine has more, and a wrong answer must not fill the memory. */
 const MOST_RANGES = 2 ** 16;
 
-/** IOMMU_IOAS_IOVA_RANGES, which writes the ranges to memory that it is pointed to. */
+/** IOMMU_IOAS_IOVA_RANGES and ALLOW_IOVAS, which write and read ranges in memory that they are pointed to. */
 export class IovaRangesCall {
   readonly #iommufd: Iommufd;
   readonly #ioas: number;
@@ -35,7 +43,17 @@ export class IovaRangesCall {
     return this.#ask(pageSize / ioasIovaRange.size, about);
   }
 
-  /** Gives back the memory for the answers. */
+  /** Replaces the ranges that the kernel may choose from. */
+  allow(ranges: readonly IovaRange[], about: About): void {
+    requireApart(ranges, about);
+    const memory = this.#roomFor(Math.max(ranges.length, 1), about);
+    const list = ranges.map(({ start, end }) => ({ start, last: end }));
+    new Uint8Array(memory.buffer).set(encodeArray(ioasIovaRange, list));
+    const fields = { ioas_id: this.#ioas, num_iovas: ranges.length, allowed_iovas: memory.address };
+    this.#iommufd.ioctl(IOMMU_IOAS_ALLOW_IOVAS, ioasAllowIovas.encode(fields), (error) => allowRefused(error, about));
+  }
+
+  /** Gives back the memory for the ranges. */
   release(): void {
     const room = this.#room;
     this.#room = undefined;
@@ -88,4 +106,20 @@ export class IovaRangesCall {
 /** Some more, should there be still more by then. */
 function roomOf(count: number): number {
   return Math.min(2 * count, MOST_RANGES);
+}
+
+/** The kernel says EINVAL for either, without a word which (drivers/iommu/iommufd/ioas.c, iommufd_ioas_load_iovas). */
+function requireApart(ranges: readonly IovaRange[], about: About): void {
+  const ascending = [...ranges].sort((a, b) => (a.start < b.start ? -1 : 1));
+  for (const [index, { start, end }] of ascending.entries()) {
+    const before = ascending[index - 1];
+    const text = `${hex(start)} to ${hex(end)}`;
+    if (start >= end) throw invalidRange(`${text} is no range of two bytes or more`, about);
+    if (before !== undefined && before.end >= start) throw invalidRange(`${text} overlaps another range`, about);
+  }
+}
+
+function invalidRange(message: string, about: About): IospanError {
+  const hint = "`end` is the last address inside; merge ranges that overlap";
+  return new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", message, { ...about, hint });
 }

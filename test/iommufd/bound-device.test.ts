@@ -1,16 +1,18 @@
 import { describe, expect, it } from "vitest";
 import { type ErrnoName, errno } from "../../src/abi/errno.js";
+import { hwInfo } from "../../src/abi/iommufd-hw-info.js";
 import { BoundDevice } from "../../src/iommufd/bound-device.js";
 import { HwPageTable } from "../../src/iommufd/hw-page-table.js";
 import { Ioas } from "../../src/iommufd/ioas.js";
 import { Iommufd } from "../../src/iommufd/iommufd.js";
 import { iova } from "../../src/iova.js";
+import { registers } from "../../src/sim/hw/smmu/registers.js";
 import { machineOneDescription } from "../../src/sim/linux/machine-one.js";
 import { faulty } from "../../src/syscalls/faulty.js";
 import { O_RDWR } from "../../src/syscalls/mmap-flags.js";
 import { Device } from "../../src/vfio/device.js";
 import { errorFrom, errorOf } from "../support/errors.js";
-import { FIRST, IommufdRig, identityOf, kernelWithIommufd, NEIGHBOUR, SECOND, SMMU0, SMMU1 } from "./rig.js";
+import { FIRST, IommufdRig, identityOf, kernelWithIommufd, NEIGHBOUR, SECOND, SMMU0, SMMU1, withHttu } from "./rig.js";
 
 describe("binding a device", () => {
   it("opens its node, and resets and blocks it", async () => {
@@ -197,31 +199,65 @@ describe("attaching a device", () => {
   });
 });
 
-describe("a page table", () => {
-  it("is made and destroyed", async () => {
+describe("what the kernel says of a device's IOMMU", () => {
+  it("is its ID registers, and what page tables can do", async () => {
+    const rig = await IommufdRig.open();
+    const info = (await rig.device(FIRST)).hardwareInfo();
+    expect(info).toMatchObject({ type: 2, dirtyTracking: false, atsExcluded: true, pasidBits: 0 });
+    expect(info).toMatchObject({ pasidExecute: false, pasidPrivileged: false });
+    expect(info.data).toHaveLength(40);
+    const { idr, ...others } = info.smmuv3!;
+    expect(others).toEqual({ iidr: 0, aidr: 2, repeatsInvalidations: false });
+    expect(registers.IDR0.decode(idr[0]!)).toMatchObject({ S1P: 1, HTTU: 0 });
+    expect(idr).toHaveLength(6);
+    const httu = await IommufdRig.open(withHttu());
+    expect((await httu.device(FIRST)).hardwareInfo().dirtyTracking).toBe(true);
+  });
+
+  it("is nothing where the driver does not tell", async () => {
+    const rig = await IommufdRig.open({ release: "6.12.0" });
+    expect((await rig.device(FIRST)).hardwareInfo()).toMatchObject({
+      type: 0,
+      data: new Uint8Array(),
+      smmuv3: undefined,
+    });
+  });
+
+  it("is not believed where it is cut short", async () => {
     const rig = await IommufdRig.open();
     const device = await rig.device(FIRST);
-    const table = await HwPageTable.allocate(rig.iommufd, device, rig.ioas);
-    expect(table.device).toEqual({ name: FIRST, iommu: SMMU0, bus: "pci" });
-    await device.attach(table);
-    expect(errorOf(() => table.destroy())).toMatchObject({ errnoName: "EBUSY", device: FIRST, iommu: SMMU0 });
-    device.detach();
-    table.destroy();
-    expect(rig.kernel.iommufds[0]?.ioases[0]?.hwpts).toEqual([]);
+    const { kernel } = rig;
+    const ioctl = kernel.ioctl.bind(kernel);
+    kernel.ioctl = (fd, call, argument) => {
+      const result = ioctl(fd, call, argument);
+      if (call.name === "IOMMU_GET_HW_INFO") hwInfo.patch(argument as Uint8Array, 0, { data_len: 12 });
+      return result;
+    };
+    expect(errorOf(() => device.hardwareInfo()).code).toBe("ERR_IOSPAN_MALFORMED_ANSWER");
   });
 
   it.each([
-    ["ENOTTY", "ERR_IOSPAN_NO_IOMMUFD"],
-    ["EOPNOTSUPP", "ERR_IOSPAN_ATTACH_REFUSED"],
-    ["ENOMEM", "ERR_IOSPAN_ATTACH_REFUSED"],
-    ["EINVAL", "ERR_IOSPAN_ATTACH_REFUSED"],
-  ] as const)("is not made, for %s", async (answer, code) => {
+    ["IOMMU_GET_HW_INFO", "EOPNOTSUPP", "ERR_IOSPAN_NOT_SUPPORTED"],
+    ["IOMMU_GET_HW_INFO", "ENOTTY", "ERR_IOSPAN_NO_IOMMUFD"],
+    ["IOMMU_GET_HW_INFO", "EIO", "ERR_IOSPAN_SYSCALL"],
+    ["mmap", "ENOMEM", "ERR_IOSPAN_SYSCALL"],
+    ["munmap", "ENOMEM", undefined],
+  ] as const)("is told or explained, and no memory kept, when %s says %s", async (call, answer, code) => {
     const rig = await IommufdRig.open();
     const device = await rig.device(FIRST);
-    rig.refuse("IOMMU_HWPT_ALLOC", answer);
-    expect(await errorFrom(HwPageTable.allocate(rig.iommufd, device, rig.ioas))).toMatchObject({
-      ...{ code, errno: errno[answer], device: FIRST, iommu: SMMU0, hint: expect.stringMatching(/./) },
-    });
+    const before = rig.kernel.addressSpace;
+    rig.refuse(call, answer);
+    const facts = { errno: errno[answer], device: FIRST, iommu: SMMU0, hint: expect.stringMatching(/./) };
+    if (code === undefined) expect(device.hardwareInfo().type).toBe(2);
+    else expect(errorOf(() => device.hardwareInfo())).toMatchObject({ code, ...facts });
+    if (call === "IOMMU_GET_HW_INFO") expect(rig.kernel.addressSpace).toEqual(before);
+  });
+
+  it("is not to be had when the iommufd is closed", async () => {
+    const rig = await IommufdRig.open();
+    const device = await rig.device(FIRST);
+    rig.iommufd.close();
+    expect(errorOf(() => device.hardwareInfo()).code).toBe("ERR_IOSPAN_CLOSED");
   });
 });
 

@@ -57,4 +57,32 @@ describe("an iommufd", () => {
     expect(error).toMatchObject({ code: "ERR_IOSPAN_SYSCALL", syscall: "IOMMU_IOAS_ALLOC", ...about });
     expect(error.hint).toMatch(/memory/);
   });
+
+  it("charges pinned memory to the user or to the process", async () => {
+    const rig = await IommufdRig.open();
+    const iommufd = await Iommufd.open(rig.syscalls, about);
+    expect(iommufd.limitMode()).toBe("user");
+    iommufd.setLimitMode("process");
+    expect(iommufd.limitMode()).toBe("process");
+    iommufd.setLimitMode("user");
+    expect(iommufd.limitMode()).toBe("user");
+    Ioas.allocate(iommufd);
+    expect(errorOf(() => iommufd.setLimitMode("process"))).toMatchObject({
+      ...{ code: "ERR_IOSPAN_BUSY", syscall: "IOMMU_OPTION", errnoName: "EBUSY", ...about },
+      hint: expect.stringContaining("right after opening"),
+    });
+    expect(iommufd.limitMode()).toBe("user");
+  });
+
+  it.each([
+    ["EPERM", "ERR_IOSPAN_NO_PERMISSION", /cap_sys_resource/],
+    ["EIO", "ERR_IOSPAN_SYSCALL", /dmesg/],
+  ] as const)("explains %s when it cannot change whom it charges", async (answer, code, hint) => {
+    const rig = await IommufdRig.open();
+    rig.refuse("IOMMU_OPTION", answer);
+    const error = errorOf(() => rig.iommufd.setLimitMode("process"));
+    expect(error).toMatchObject({ code, errno: errno[answer], hint: expect.stringMatching(hint) });
+    rig.refuse("IOMMU_OPTION", answer);
+    expect(errorOf(() => rig.iommufd.limitMode())).toMatchObject({ code: "ERR_IOSPAN_SYSCALL", errno: errno[answer] });
+  });
 });

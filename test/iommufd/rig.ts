@@ -21,6 +21,17 @@ export function kernelWithIommufd(options: MachineOneOptions = {}): SimulatedKer
   return machineOne({ iommufd: true, devices: bound, ...options });
 }
 
+/** SMMUs that can mark pages as written to; the second one has stage 2 only, which cannot. */
+export function withHttu(): MachineOneOptions {
+  const [first, second] = machineOneDescription().iommus;
+  return {
+    iommus: [
+      { ...first!, httu: true },
+      { ...second!, httu: true, stage: 2 },
+    ],
+  };
+}
+
 /** As sysfs tells it. */
 export function identityOf(kernel: SimulatedKernel, name: string): CdevIdentity {
   const { bus, iommu, group, vfioDevice: node } = findDevice({ syscalls: kernel }, name);
