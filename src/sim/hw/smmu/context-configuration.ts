@@ -43,7 +43,7 @@ export function contextConfiguration(
   const cd = contextDescriptor.decode(words);
   const hasAsid = source.regime !== regimes.EL2;
   const isEndianWrong = cd.ENDI === 1 && !(hasAsid && cd.EPD0 === 1 && cd.EPD1 === 1);
-  if (cd.V === 0 || !isSupported(cd) || isEndianWrong) return undefined;
+  if (cd.V === 0 || !isSupported(cd, features) || isEndianWrong) return undefined;
   if (hasAsid && cd.ASID >= 2 ** features.asidBits) return undefined;
   const lower = lowerHalf(cd, source, features);
   const upper = hasAsid ? upperHalf(cd, source, features) : undefined;
@@ -51,9 +51,9 @@ export function contextConfiguration(
   return { asid: hasAsid ? cd.ASID : NO_ASID, hasAsid, lower, upper, recordsFaults: cd.R === 1 };
 }
 
-/** VMSAv8-64 without hardware updates; faults abort the access (IDR0.TERM_MODEL) and do not stall it (STALL_MODEL). */
-function isSupported({ AA64, HA, HD, S, A }: ContextDescriptor): boolean {
-  return AA64 === 1 && HA === 0 && HD === 0 && S === 0 && A === 1;
+/** VMSAv8-64; faults abort the access (IDR0.TERM_MODEL) and do not stall it (STALL_MODEL); updates only where there are any. */
+function isSupported({ AA64, HA, HD, S, A }: ContextDescriptor, { updatesTables }: SmmuFeatures): boolean {
+  return AA64 === 1 && (updatesTables || (HA === 0 && HD === 0)) && S === 0 && A === 1;
 }
 
 function lowerHalf(cd: ContextDescriptor, source: ContextSource, features: SmmuFeatures): AddressHalf | undefined {
@@ -76,7 +76,7 @@ function upperHalf(cd: ContextDescriptor, source: ContextSource, features: SmmuF
 }
 
 function tableOf(
-  { IPS, AFFD }: ContextDescriptor,
+  { IPS, AFFD, HA, HD }: ContextDescriptor,
   granule: Granule | undefined,
   settings: { readonly sizeField: number; readonly base: number; readonly hierarchical: boolean },
   { regime }: ContextSource,
@@ -84,6 +84,6 @@ function tableOf(
 ): TranslationTable | undefined {
   if (granule === undefined) return undefined;
   const checksUnprivileged = regime !== regimes.EL2;
-  const common = { granule, outputField: IPS, checksAccessFlag: AFFD === 0, checksUnprivileged };
-  return stage1Table({ ...settings, ...common }, features);
+  const updates = { checksAccessFlag: AFFD === 0, setsAccessFlag: HA === 1, marksWrites: HD === 1 };
+  return stage1Table({ ...settings, ...updates, granule, outputField: IPS, checksUnprivileged }, features);
 }

@@ -32,6 +32,8 @@ export interface SmmuFeatures {
   readonly msi: boolean;
   /** Input addresses of 52 bits where granules are 64 KiB (IDR5.VAX). */
   readonly largeInput: boolean;
+  /** Table walks can set access flags, and mark pages as written to (IDR0.HTTU). */
+  readonly updatesTables: boolean;
 }
 
 /** A recent SMMU (Arm's MMU-700, roughly) with room for everything that is modelled. */
@@ -53,6 +55,7 @@ export const defaultFeatures: SmmuFeatures = {
   substreamIdBits: 0,
   msi: true,
   largeInput: false,
+  updatesTables: false,
 };
 
 /**

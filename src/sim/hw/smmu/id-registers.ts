@@ -1,6 +1,13 @@
 import type { SmmuFeatures } from "./features.js";
 import type { RegisterFile } from "./register-file.js";
-import { addressSizes, registers, STALL_MODEL_NONE, TTENDIAN_LITTLE, TTF_AARCH64 } from "./registers.js";
+import {
+  addressSizes,
+  HTTU_ACCESS_AND_DIRTY,
+  registers,
+  STALL_MODEL_NONE,
+  TTENDIAN_LITTLE,
+  TTF_AARCH64,
+} from "./registers.js";
 
 /** Minor revisions of the architecture: range invalidation is part of 3.2. */
 const REVISION = { WITHOUT_RANGES: 1, WITH_RANGES: 2 } as const;
@@ -34,6 +41,7 @@ function idr0(features: SmmuFeatures): number {
     S1P: Number(features.stage1),
     TTF: TTF_AARCH64,
     COHACC: Number(features.coherentWalks),
+    HTTU: features.updatesTables ? HTTU_ACCESS_AND_DIRTY : 0,
     HYP: Number(features.hypervisor),
     ASID16: Number(features.asidBits === 16),
     MSI: Number(features.msi),

@@ -197,6 +197,8 @@ export const TTF_AARCH64 = 2;
 export const TTENDIAN_LITTLE = 2;
 /** IDR0.STALL_MODEL: faults terminate, nothing stalls. */
 export const STALL_MODEL_NONE = 1;
+/** IDR0.HTTU: walks set access flags, and write down that a page was written to. */
+export const HTTU_ACCESS_AND_DIRTY = 2;
 /** IDR0.ST_LEVEL: two-level stream tables as well as linear ones. */
 export const ST_LEVEL_TWO = 1;
 /** STRTAB_BASE_CFG.FMT. */

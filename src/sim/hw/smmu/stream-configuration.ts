@@ -106,7 +106,7 @@ function vmidOf({ S2VMID }: StreamTableEntry, { stage2, vmidBits }: SmmuFeatures
 function stage2Of(ste: StreamTableEntry, features: SmmuFeatures): Stage2Configuration | undefined {
   const vmid = vmidOf(ste, features);
   const granule = granulesByTg0[ste.S2TG];
-  if (!features.stage2 || vmid === undefined || granule === undefined || !isSupported(ste)) return undefined;
+  if (!features.stage2 || vmid === undefined || granule === undefined || !isSupported(ste, features)) return undefined;
   const settings = {
     granule,
     sizeField: ste.S2T0SZ,
@@ -114,6 +114,8 @@ function stage2Of(ste: StreamTableEntry, features: SmmuFeatures): Stage2Configur
     base: ste.S2TTB,
     outputField: ste.S2PS,
     checksAccessFlag: ste.S2AFFD === 0,
+    setsAccessFlag: ste.S2HA === 1,
+    marksWrites: ste.S2HD === 1,
   };
   const table = stage2Table(settings, features);
   if (table === undefined) return undefined;
@@ -121,7 +123,7 @@ function stage2Of(ste: StreamTableEntry, features: SmmuFeatures): Stage2Configur
   return { table, tag, recordsFaults: ste.S2R === 1, protectsWalks: ste.S2PTW === 1 };
 }
 
-/** VMSAv8-64 in little-endian order, without hardware updates and without stalling. */
-function isSupported({ S2AA64, S2ENDI, S2HA, S2HD, S2S }: StreamTableEntry): boolean {
-  return S2AA64 === 1 && S2ENDI === 0 && S2HA === 0 && S2HD === 0 && S2S === 0;
+/** VMSAv8-64 in little-endian order, without stalling; updates only where there are any. */
+function isSupported({ S2AA64, S2ENDI, S2HA, S2HD, S2S }: StreamTableEntry, { updatesTables }: SmmuFeatures): boolean {
+  return S2AA64 === 1 && S2ENDI === 0 && (updatesTables || (S2HA === 0 && S2HD === 0)) && S2S === 0;
 }

@@ -175,6 +175,11 @@ export class Tlb {
     return slot;
   }
 
+  /** Drops the entry in a slot. */
+  drop(slot: number): void {
+    this.#remove(slot);
+  }
+
   /** Drops the entries in a scope. */
   invalidate(scope: TlbScope): void {
     if (this.#count === 0) return;

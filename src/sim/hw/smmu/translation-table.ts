@@ -24,6 +24,10 @@ export interface TranslationTable {
   readonly wideOutput: boolean;
   /** A clear access flag is a fault. */
   readonly checksAccessFlag: boolean;
+  /** Walks set an access flag that is clear, instead (CD.HA, STE.S2HA). */
+  readonly setsAccessFlag: boolean;
+  /** Walks for a write make a leaf with DBM writable that is not: that says that it was written to (CD.HD, STE.S2HD). */
+  readonly marksWrites: boolean;
   /** AP[1] decides whether the access, which is unprivileged, is allowed. */
   readonly checksUnprivileged: boolean;
   /** Table descriptors can take permissions away. */
@@ -39,6 +43,10 @@ export interface TableSettings {
   /** IPS or S2PS. */
   readonly outputField: number;
   readonly checksAccessFlag: boolean;
+  /** HA or S2HA. */
+  readonly setsAccessFlag: boolean;
+  /** HD or S2HD, which count with the other only. */
+  readonly marksWrites: boolean;
 }
 
 type StageRules = Pick<TranslationTable, "stage" | "firstLevel" | "hierarchical" | "checksUnprivileged">;
@@ -82,7 +90,7 @@ export function stage2Table(
 /** Undefined where the base is not an address that the table itself may give. */
 function table(
   { stage, firstLevel, hierarchical, checksUnprivileged }: StageRules,
-  { granule, sizeField, base, outputField, checksAccessFlag }: TableSettings,
+  { granule, sizeField, base, outputField, ...updates }: TableSettings,
   features: SmmuFeatures,
 ): TranslationTable | undefined {
   const inputBits = 64 - sizeField;
@@ -99,7 +107,9 @@ function table(
     firstLevel,
     outputLimit,
     wideOutput,
-    checksAccessFlag,
+    checksAccessFlag: updates.checksAccessFlag,
+    setsAccessFlag: updates.setsAccessFlag,
+    marksWrites: updates.setsAccessFlag && updates.marksWrites,
     checksUnprivileged,
     hierarchical,
   };

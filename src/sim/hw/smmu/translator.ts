@@ -79,11 +79,19 @@ export class Translator {
     if (stage1 === undefined) return MISS;
     const half = halfOf(stage1, top);
     if (!isCanonical(half, top)) return this.#failStage1(eventIds.F_TRANSLATION, stage1);
-    const slot = this.#tlb.find(half.tag, stage1.asid, low);
+    const slot = this.#findUsable(half.tag, stage1.asid, low, permission);
     this.wasHit = slot !== MISS;
     if (!this.wasHit) return this.#fill(stage1, half, low, permission, nested);
     this.#counters.tlbHits++;
     return this.#isPermitted(slot, low, permission, stage1) ? slot : MISS;
+  }
+
+  /** An entry of a clean page is of no use to a write, which has to be marked in the tables first. */
+  #findUsable(tag: number, asid: number, low: number, permission: number): number {
+    const slot = this.#tlb.find(tag, asid, low);
+    if (slot === MISS || permission !== WRITE || (this.#tlb.permissionsOf(slot) & CLEAN) === 0) return slot;
+    this.#tlb.drop(slot);
+    return MISS;
   }
 
   #stage2Only(low: number, top: number, permission: number): number {
@@ -123,7 +131,7 @@ export class Translator {
     const { table } = half;
     const input = table === undefined ? MISS : inputOf(half, table, low);
     if (table === undefined || input === MISS) return this.#failStage1(eventIds.F_TRANSLATION, stage1);
-    if (!this.#walker.walk(table, input, nested, eventClasses.IN)) {
+    if (!this.#walker.walk(table, input, nested, eventClasses.IN, permission)) {
       if (this.#fault.stage === 1) this.#fault.recorded = recordsFault(this.#fault, stage1.recordsFaults);
       return MISS;
     }
@@ -174,12 +182,13 @@ export class Translator {
     entry.granuleBits = shape.pageBits;
     if (stage2Slot === MISS) {
       entry.sizeBits = walker.sizeBits;
-      entry.permissions = walker.permissions | ((READ | WRITE) << STAGE_2_SHIFT);
+      entry.permissions = walker.permissions | ((READ | WRITE) << STAGE_2_SHIFT) | (walker.isClean ? CLEAN : 0);
       entry.target = output - offsetInBlock(low, entry.sizeBits);
       entry.intermediate = 0;
     } else {
       entry.sizeBits = Math.min(walker.sizeBits, tlb.sizeBitsOf(stage2Slot));
-      entry.permissions = walker.permissions | (tlb.permissionsOf(stage2Slot) & ((READ | WRITE) << STAGE_2_SHIFT));
+      const ofStage2 = tlb.permissionsOf(stage2Slot) & (((READ | WRITE) << STAGE_2_SHIFT) | CLEAN);
+      entry.permissions = walker.permissions | ofStage2 | (walker.isClean ? CLEAN : 0);
       const offset = offsetInBlock(low, entry.sizeBits);
       entry.target = tlb.targetOf(stage2Slot) + output - tlb.startOf(stage2Slot) - offset;
       entry.intermediate = output - offset;
@@ -212,7 +221,11 @@ class Stage2Lookup implements Stage2 {
   /** @returns the TLB's slot that has the translation; -1 with the fault set */
   translate(intermediate: number, permission: number, faultClass: number): number {
     const { table, tag, recordsFaults } = this.#configuration as Stage2Configuration;
-    const slot = this.#tlb.find(tag, NO_ASID, intermediate);
+    let slot = this.#tlb.find(tag, NO_ASID, intermediate);
+    if (slot !== MISS && permission === WRITE && (this.#tlb.permissionsOf(slot) & CLEAN) !== 0) {
+      this.#tlb.drop(slot);
+      slot = MISS;
+    }
     this.wasCached = slot !== MISS;
     if (slot !== MISS) {
       const permissions = this.#tlb.permissionsOf(slot);
@@ -222,7 +235,7 @@ class Stage2Lookup implements Stage2 {
     }
     if (intermediate >= (powers[table.inputBits] as number))
       return this.#fail(eventIds.F_TRANSLATION, intermediate, faultClass);
-    if (!this.#walker.walk(table, intermediate, undefined, faultClass)) {
+    if (!this.#walker.walk(table, intermediate, undefined, faultClass, permission)) {
       this.#fault.recorded = recordsFault(this.#fault, recordsFaults);
       return MISS;
     }
@@ -233,8 +246,8 @@ class Stage2Lookup implements Stage2 {
     return this.#insert(tag, table, intermediate);
   }
 
-  locate(intermediate: number, faultClass: number): number {
-    const slot = this.translate(intermediate, READ, faultClass);
+  locate(intermediate: number, faultClass: number, permission: number = READ): number {
+    const slot = this.translate(intermediate, permission, faultClass);
     if (slot === MISS) return MISS;
     const { protectsWalks } = this.#configuration as Stage2Configuration;
     if (protectsWalks && (this.#tlb.permissionsOf(slot) & DEVICE) !== 0)
@@ -263,7 +276,8 @@ class Stage2Lookup implements Stage2 {
     entry.sizeBits = walker.sizeBits;
     entry.level = walker.level;
     entry.granuleBits = shape.pageBits;
-    entry.permissions = READ | WRITE | (walker.permissions << STAGE_2_SHIFT) | (walker.isDevice ? DEVICE : 0);
+    const others = (walker.isDevice ? DEVICE : 0) | (walker.isClean ? CLEAN : 0);
+    entry.permissions = READ | WRITE | (walker.permissions << STAGE_2_SHIFT) | others;
     entry.target = walker.target;
     entry.intermediate = 0;
     return this.#tlb.insert(intermediate, entry);
@@ -272,6 +286,8 @@ class Stage2Lookup implements Stage2 {
 
 /** In the permissions of stage 2 entries: memory of a Device type. */
 const DEVICE = 1 << 4;
+/** In permissions: the tables have to be asked again, and told, before anything is written. */
+const CLEAN = 1 << 5;
 
 /** The four faults that CD.R and STE.S2R may silence (Arm IHI 0070, 5.5). */
 function recordsFault({ event }: Fault, flag: boolean): boolean {

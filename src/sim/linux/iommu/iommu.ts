@@ -33,6 +33,13 @@ export interface DomainMapping {
   readonly write: boolean;
 }
 
+/** What to ask a domain of: whole pages, mapped without a hole. */
+export interface DirtyRange {
+  readonly iova: number;
+  readonly size: number;
+  readonly clear: boolean;
+}
+
 /**
  * An address space of one IOMMU, the kernel's `struct iommu_domain` of a paging type: what VFIO maps into.
  * Addresses and sizes are multiples of the smallest page size.
@@ -60,10 +67,25 @@ export interface IommuDomain {
   physicalAddressOf(iova: number): number | undefined;
   /** Bytes from an address on, `limit` at most, that are mapped and go on physically; 0 when it is not mapped. */
   contiguousFrom(iova: number, limit: number): number;
+  /**
+   * Shows the pages and blocks of a range that were written to, and with `clear` begins anew: what is written from then on
+   * will be shown the next time. Absent where the domain was not made for it (`dirty_ops`).
+   */
+  readonly visitDirty?: ((range: DirtyRange, record: (iova: number, size: number) => void) => void) | undefined;
   /** What is mapped, by IOVA; what goes on physically and allows the same is one. */
   mappings(): readonly DomainMapping[];
   /** No device is attached any more. */
   free(): void;
+}
+
+/** What a domain shall be able to do, as IOMMU_HWPT_ALLOC asks (`domain_alloc_paging_flags`). */
+export interface DomainRequest {
+  /** Page tables of guests can be nested in it. */
+  readonly nestParent: boolean;
+  /** It tells which pages were written to. */
+  readonly dirtyTracking: boolean;
+  /** PASIDs can be attached to it. */
+  readonly pasid: boolean;
 }
 
 /** What a device may be attached to: nothing, or a domain. */
@@ -86,8 +108,13 @@ export interface Iommu {
    * @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` for a StreamID that the IOMMU does not have.
    */
   probe(master: DmaMaster): boolean;
-  /** Refuses with EBUSY or ENOSPC when the IOMMU can tell no more domains apart, and with ENOMEM. */
-  allocateDomain(master: DmaMaster): IommuDomain;
+  /** Page tables can say which pages were written to (IOMMU_CAP_DIRTY_TRACKING). */
+  readonly tracksWrites: boolean;
+  /**
+   * Refuses with EBUSY or ENOSPC when the IOMMU can tell no more domains apart, with ENOMEM, and with EOPNOTSUPP for what it
+   * has not got.
+   */
+  allocateDomain(master: DmaMaster, request?: DomainRequest): IommuDomain;
   /** Routes a device's DMA. Refused with the device where it was. */
   attach(master: DmaMaster, target: Attachable): void;
   reservedRegions(master: DmaMaster): readonly ReservedDescription[];

@@ -8,7 +8,7 @@ import {
 import { refuse } from "../refusal.js";
 import type { CoherentMemory, SharedMemory } from "./coherent-memory.js";
 import type { DmaProtection } from "./iommu.js";
-import { type LeafAttributes, leafAttributes } from "./leaf-attributes.js";
+import { cleaned, isDirty, type LeafAttributes, leafAttributes } from "./leaf-attributes.js";
 import type { TableGeometry } from "./table-geometry.js";
 
 /** What changes in a page table have to be followed by. */
@@ -18,7 +18,10 @@ export interface TableWatcher {
 }
 
 /** What {@link PageTable.visit} shows: a page or block. Ends the visit by returning false. */
-export type LeafVisitor = (iova: number, size: number, physicalAddress: number, low: number) => boolean;
+export type LeafVisitor = (iova: number, size: number, physicalAddress: number, entry: LeafAttributes) => boolean;
+
+/** What is shown of a leaf inside: where its entry lies. */
+type EntryVisitor = (iova: number, size: number, table: SharedMemory, index: number) => boolean;
 
 const VALID = 2 ** tableDescriptor.fields.Valid.low;
 const TABLE_TYPE = 2 ** tableDescriptor.fields.Type.low;
@@ -36,12 +39,14 @@ export class PageTable {
   readonly #wide: boolean;
   readonly #memory: CoherentMemory;
   readonly #watcher: TableWatcher;
+  readonly #tracksWrites: boolean;
   readonly #first: SharedMemory;
   /** All but the first, by address: the kernel's way from an entry to where it can read what the entry points to. */
   readonly #tables = new Map<number, SharedMemory>();
 
-  /** Refuses with ENOMEM. */
-  constructor(geometry: TableGeometry, memory: CoherentMemory, watcher: TableWatcher) {
+  /** Refuses with ENOMEM. @param tracksWrites entries say whether pages were written to */
+  constructor(geometry: TableGeometry, memory: CoherentMemory, watcher: TableWatcher, tracksWrites: boolean) {
+    this.#tracksWrites = tracksWrites;
     this.geometry = geometry;
     this.#wide = geometry.granule === 65536 && geometry.outputBits > 48;
     this.#memory = memory;
@@ -72,7 +77,7 @@ export class PageTable {
       made,
       physicalAddress,
       size,
-      leafAttributes(this.geometry.stage, protection, level === LAST_LEVEL),
+      leafAttributes(this.geometry.stage, protection, level === LAST_LEVEL, this.#tracksWrites),
     );
     return made;
   }
@@ -110,8 +115,25 @@ export class PageTable {
 
   /** Shows the pages and blocks that reach into [start, end), by IOVA. */
   visit(start: number, end: number, visitor: LeafVisitor): void {
-    const limit = Math.min(end, 2 ** this.geometry.inputBits);
-    this.#visit(this.#first, this.geometry.firstLevel, 0, start, limit, visitor);
+    this.#visitAll(start, end, (iova, size, table, index) => {
+      const { low, high } = entryOf(table, index);
+      return visitor(iova, size, this.#address(table, index), { low, high });
+    });
+  }
+
+  /**
+   * Shows the pages and blocks in [start, end) that were written to since they were mapped, or last looked at with `clear`
+   * (arm_lpae_read_and_clear_dirty).
+   * @param clear have them marked again when they are written to again
+   */
+  visitDirty(start: number, end: number, clear: boolean, visitor: (iova: number, size: number) => void): void {
+    this.#visitAll(start, end, (iova, size, table, index) => {
+      const { low, high } = entryOf(table, index);
+      if (!isDirty(low, high)) return true;
+      visitor(iova, size);
+      if (clear) table.halves[HALVES * index] = cleaned(low);
+      return true;
+    });
   }
 
   /** Gives all its memory back. */
@@ -121,7 +143,12 @@ export class PageTable {
     this.#memory.free(this.#first);
   }
 
-  #visit(table: SharedMemory, level: number, base: number, start: number, end: number, visitor: LeafVisitor): boolean {
+  #visitAll(start: number, end: number, visitor: EntryVisitor): void {
+    const limit = Math.min(end, 2 ** this.geometry.inputBits);
+    this.#visit(this.#first, this.geometry.firstLevel, 0, start, limit, visitor);
+  }
+
+  #visit(table: SharedMemory, level: number, base: number, start: number, end: number, visitor: EntryVisitor): boolean {
     const size = 2 ** (this.geometry.levelBits[level] as number);
     const from = Math.max(0, Math.floor((start - base) / size));
     const to = Math.min(this.#entriesOf(level), Math.ceil((end - base) / size));
@@ -131,7 +158,7 @@ export class PageTable {
       const iova = base + index * size;
       const goesOn = isTable(low, level)
         ? this.#visit(this.#below(table, index), level + 1, iova, start, end, visitor)
-        : visitor(iova, size, this.#address(table, index), low);
+        : visitor(iova, size, table, index);
       if (!goesOn) return false;
     }
     return true;
@@ -253,6 +280,10 @@ export class PageTable {
     const perTable = Math.min(this.#entriesOf(level), 2 ** this.geometry.indexBits);
     return perTable - (index % perTable);
   }
+}
+
+function entryOf({ halves }: SharedMemory, index: number): LeafAttributes {
+  return { low: halves[HALVES * index] as number, high: halves[HALVES * index + 1] as number };
 }
 
 function isTable(low: number, level: number): boolean {

@@ -31,7 +31,7 @@ export function buildSmmu(
 
 function featuresOf(description: IommuDescription): Partial<SmmuFeatures> {
   const { stage = 1, outputBits = DEFAULT_OUTPUT_BITS, coherent = true } = description;
-  const { streamIdBits, rangeInvalidation, tlbEntries } = description;
+  const { streamIdBits, rangeInvalidation, tlbEntries, httu = false } = description;
   return {
     stage1: stage === 1,
     stage2: stage === 2,
@@ -42,6 +42,7 @@ function featuresOf(description: IommuDescription): Partial<SmmuFeatures> {
     commandQueueLog2: COMMAND_QUEUE_LOG2,
     eventQueueLog2: EVENT_QUEUE_LOG2,
     msi: false,
+    updatesTables: httu,
     ...(streamIdBits === undefined ? {} : { streamIdBits }),
     ...(rangeInvalidation === undefined ? {} : { rangeInvalidation }),
     ...(tlbEntries === undefined ? {} : { tlbEntries }),

@@ -1,4 +1,4 @@
-import { addressSizes, registers, ST_LEVEL_TWO } from "../../hw/smmu/registers.js";
+import { addressSizes, HTTU_ACCESS_AND_DIRTY, registers, ST_LEVEL_TWO } from "../../hw/smmu/registers.js";
 import type { SmmuV3 } from "../../hw/smmu/smmu.js";
 import { sizesOf } from "./table-geometry.js";
 
@@ -15,6 +15,8 @@ export interface SmmuProperties {
   readonly streamIdBits: number;
   readonly twoLevelStreamTable: boolean;
   readonly rangeInvalidation: boolean;
+  /** Walks write down that a page was written to. */
+  readonly marksWrites: boolean;
   readonly asidBits: number;
   readonly vmidBits: number;
   /** log2 of the commands its queue can have. */
@@ -47,6 +49,7 @@ export function readProperties(hardware: SmmuV3): SmmuProperties {
     // One table of the second level would do for all of them.
     twoLevelStreamTable: idr0.ST_LEVEL === ST_LEVEL_TWO && idr1.SIDSIZE > STREAM_TABLE_SPLIT,
     rangeInvalidation: idr3.RIL === 1,
+    marksWrites: idr0.HTTU >= HTTU_ACCESS_AND_DIRTY,
     asidBits: idr0.ASID16 === 1 ? 16 : 8,
     vmidBits: idr0.VMID16 === 1 ? 16 : 8,
     commandQueueLog2: Math.min(LARGEST_QUEUE - COMMAND_BITS, idr1.CMDQS),

@@ -11,7 +11,7 @@ import { type DomainTag, DomainTlb } from "./domain-tlb.js";
 import { EventQueue } from "./event-queue.js";
 import { handleGlobalErrors } from "./global-errors.js";
 import { IdAllocator } from "./id-allocator.js";
-import type { Attachable, DmaMaster, Iommu, IommuDomain } from "./iommu.js";
+import type { Attachable, DmaMaster, DomainRequest, Iommu, IommuDomain } from "./iommu.js";
 import { type DomainBugs, SmmuDomain } from "./smmu-domain.js";
 import type { SmmuEvents } from "./smmu-events.js";
 import { DEFAULT_PAGE_SIZES } from "./smmu-hardware.js";
@@ -36,6 +36,8 @@ export interface SmmuKernel {
   /** One pool for all SMMUs. */
   readonly asids: IdAllocator;
 }
+
+const PLAIN: DomainRequest = { nestParent: false, dirtyTracking: false, pasid: false };
 
 /** What the kernel does wrong with this SMMU. */
 export interface SmmuBugs extends DomainBugs {
@@ -107,7 +109,14 @@ export class Smmu implements Iommu {
     return true;
   }
 
-  allocateDomain(): IommuDomain {
+  /** arm_smmu_dbm_capable. */
+  get tracksWrites(): boolean {
+    return this.#properties.marksWrites && this.coherent && this.#kernel.profile.smmuTracksWrites;
+  }
+
+  /** arm_smmu_domain_alloc_paging_flags. */
+  allocateDomain(_master?: DmaMaster, request: DomainRequest = PLAIN): IommuDomain {
+    this.#requireSupported(request);
     const tag = this.#allocateTag();
     const tlb = new DomainTlb(this.#commands, tag, this.#geometry.pageBits, this.#properties);
     const freed = () => this.#idsOf(tag.stage).free(tag.id);
@@ -115,7 +124,8 @@ export class Smmu implements Iommu {
     const { invalidatesWhenUsed } = profile;
     try {
       const parts = { geometry: this.#geometry, memory: this.#memory, bugs: this.#bugs, invalidatesWhenUsed };
-      return new SmmuDomain({ ...parts, iommu: this, tlb, tag, log, freed });
+      const { dirtyTracking } = request;
+      return new SmmuDomain({ ...parts, iommu: this, tlb, tag, log, freed, dirtyTracking });
     } catch (error) {
       freed();
       throw error;
@@ -136,6 +146,14 @@ export class Smmu implements Iommu {
 
   hardwareInfo(): ReturnType<typeof smmuInfo> {
     return smmuInfo(this.hardware);
+  }
+
+  #requireSupported({ nestParent, dirtyTracking, pasid }: DomainRequest): void {
+    const { stage1, stage2 } = this.#properties;
+    // Nesting takes both stages, and excludes all else.
+    if (nestParent && (dirtyTracking || pasid || !stage1 || !stage2)) refuse("EOPNOTSUPP");
+    if (nestParent) refuse("EOPNOTSUPP", "an SMMU with both stages is not simulated");
+    if ((dirtyTracking || pasid) && !stage1) refuse("EOPNOTSUPP");
   }
 
   /** A domain of another SMMU (arm_smmu_attach_dev). */

@@ -52,8 +52,10 @@ export function stage2Entry({ geometry, tag, tableAddress }: SmmuDomain): bigint
 }
 
 /** A domain's stage 1: faults are recorded and end the access (arm_smmu_make_s1_cd). */
-export function contextEntry({ geometry, tag, tableAddress }: SmmuDomain): bigint[] {
+export function contextEntry({ geometry, tag, tableAddress, dirtyTracking }: SmmuDomain): bigint[] {
   return contextDescriptor.encode({
+    HA: dirtyTracking ? 1 : 0,
+    HD: dirtyTracking ? 1 : 0,
     T0SZ: 64 - geometry.inputBits,
     TG0: granuleCode(geometry),
     IR0: CACHEABILITY_WBRA,

@@ -30,6 +30,12 @@ export class TlbGather {
     this.#pageSize = pageSize;
   }
 
+  /** A range, of pages of whatever size (iommu_iotlb_gather_add_range). */
+  addRange(iova: number, length: number): void {
+    this.#start = Math.min(this.#start, iova);
+    this.#end = Math.max(this.#end, iova + length);
+  }
+
   clear(): void {
     this.#start = Number.POSITIVE_INFINITY;
     this.#end = 0;
