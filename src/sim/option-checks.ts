@@ -1,5 +1,5 @@
 import { IospanError } from "../errors.js";
-import type { MemoryDescription } from "./linux/description.js";
+import { containers, type MemoryDescription } from "./linux/description.js";
 import type { SimulatedBugs, SimulateOptions } from "./simulate-options.js";
 
 /** What the processor's page tables know. */
@@ -42,6 +42,14 @@ export function checkHugePages(options: SimulateOptions, memory: readonly Memory
   });
 }
 
+/** @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` for a container that does not exist */
+export function checkContainer({ container = "type1" }: SimulateOptions): void {
+  if (containers.includes(container)) return;
+  throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `container is ${JSON.stringify(container)}`, {
+    hint: `take one of ${containers.join(", ")}`,
+  });
+}
+
 const OPTIONS: Readonly<Record<keyof SimulateOptions, true>> = {
   release: true,
   bugs: true,
@@ -55,9 +63,12 @@ const OPTIONS: Readonly<Record<keyof SimulateOptions, true>> = {
   maxFds: true,
   dmaEntryLimit: true,
   allowUnsafeInterrupts: true,
+  unsafeNoiommu: true,
   resetRequired: true,
   iommufd: true,
   iommufdUnsafeInterrupts: true,
+  container: true,
+  vfioCdev: true,
 };
 const BUGS: Readonly<Record<keyof SimulatedBugs, true>> = {
   mapSkips: true,

@@ -1,5 +1,5 @@
 import type { UserDevices } from "./chip/device-models.js";
-import type { Capability } from "./linux/description.js";
+import type { Capability, ContainerProvider } from "./linux/description.js";
 
 /** Faults of the kernel, to see them noticed. SMMUs go by their label or path in the device tree or their name in sysfs. */
 export interface SimulatedBugs {
@@ -18,9 +18,9 @@ export interface SimulateOptions {
   readonly bugs?: SimulatedBugs;
   /**
    * What devices are bound to at boot. Where absent, what a stock kernel does: bridges to `pcieport`, NVMe controllers to
-   * `nvme`, others to nothing. `"vfio"`: every device but bridges to `vfio-pci` or `vfio-platform`. Or by device, its
-   * kernel name, label or path in the device tree: a driver, or null for none; devices that are not named are as on a
-   * stock kernel.
+   * `nvme`, others to nothing. `"vfio"`: every device but bridges to `vfio-pci` or `vfio-platform`, which must take those that
+   * are behind an SMMU. Or by device, its kernel name, label or path in the device tree: a driver, or null for none; devices that
+   * are not named are as on a stock kernel.
    */
   readonly drivers?: "vfio" | Readonly<Record<string, string | null>>;
   /** Devices of your own, by what their nodes are compatible with, on PCI and on the chip's own bus. */
@@ -41,10 +41,23 @@ export interface SimulateOptions {
   readonly dmaEntryLimit?: number;
   /** vfio_iommu_type1.allow_unsafe_interrupts: false where absent. */
   readonly allowUnsafeInterrupts?: boolean;
+  /**
+   * vfio.enable_unsafe_noiommu_mode: false where absent. With it vfio-pci takes devices without an IOMMU, too, which iospan
+   * refuses to open.
+   */
+  readonly unsafeNoiommu?: boolean;
   /** vfio_platform.reset_required: true where absent, so that only devices with a reset module (`iospan,vfio-reset`) can be bound. */
   readonly resetRequired?: boolean;
   /** Whether the kernel is built with iommufd, where the release has it: true where absent. */
   readonly iommufd?: boolean;
+  /**
+   * What `/dev/vfio/vfio` is. `"type1"`, and where absent: VFIO's own container. `"iommufd"`: the kernel is built without, and
+   * iommufd offers the same calls there. `"iommufd-link"`: a symbolic link to `/dev/iommu`, which offers them, too, and counts
+   * locked memory for the user instead of for the process. These two take iommufd: Linux 6.2.
+   */
+  readonly container?: ContainerProvider;
+  /** Whether VFIO is built with character devices (`/dev/vfio/devices`), where there is iommufd: true where absent. */
+  readonly vfioCdev?: boolean;
   /** iommufd.allow_unsafe_interrupts: false where absent. */
   readonly iommufdUnsafeInterrupts?: boolean;
 }

@@ -5,7 +5,7 @@ import { IospanError } from "../errors.js";
 import { ordinaryDriverOf } from "./chip/boot-drivers.js";
 import { type Chip, readChip } from "./chip/chip.js";
 import type { Bugs, DeviceDescription, MachineDescription } from "./linux/description.js";
-import { checkHugePages, checkNames, checkNumbers } from "./option-checks.js";
+import { checkContainer, checkHugePages, checkNames, checkNumbers } from "./option-checks.js";
 import { DEFAULT_RELEASE, fullRelease } from "./releases.js";
 import type { SimulatedBugs, SimulateOptions } from "./simulate-options.js";
 import { SimulatedMachine } from "./simulated-machine.js";
@@ -14,12 +14,14 @@ import { SimulatedMachine } from "./simulated-machine.js";
  * Makes a machine of a device tree and boots Linux on it.
  * @param chip a device tree: source, as text or bytes, or a blob
  * @throws IospanError `ERR_IOSPAN_DEVICE_TREE` for a device tree that is malformed or describes what cannot be simulated,
- * with the node's path; `ERR_IOSPAN_INVALID_ARGUMENT` for options that do not fit.
+ * with the node's path; `ERR_IOSPAN_INVALID_ARGUMENT` for options that do not fit: among them `drivers: "vfio"` where
+ * VFIO does not take a device that is behind an SMMU.
  */
 export function simulate(chip: string | Uint8Array, options: SimulateOptions = {}): SimulatedMachine {
   const { release = DEFAULT_RELEASE, bugs, drivers, devices, ...kernel } = options;
   checkNames(options);
   checkNumbers(kernel);
+  checkContainer(kernel);
   const read = readChip(readDeviceTree(chip), devices);
   checkHugePages(kernel, read.memory);
   const description: MachineDescription = {
@@ -32,7 +34,23 @@ export function simulate(chip: string | Uint8Array, options: SimulateOptions = {
     devices: boundDevices(read, drivers),
     ...(bugs && { bugs: namedBugs(read, bugs) }),
   };
-  return new SimulatedMachine(read, description);
+  const machine = new SimulatedMachine(read, description);
+  if (drivers === "vfio") requireBound(machine);
+  return machine;
+}
+
+/** What VFIO does not take would be missing without a word. */
+function requireBound({ interfaces, syscalls, kernelLog }: SimulatedMachine): void {
+  for (const { name, bus } of interfaces) {
+    if (syscalls.readDirectory(`/sys/bus/${bus}/devices/${name}`).includes("driver")) continue;
+    const said = kernelLog.filter((line) => line.includes(name)).join("; ");
+    throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `drivers: vfio-${bus} does not take ${name}: ${said}`, {
+      device: name,
+      hint:
+        "a platform device takes iospan,vfio-reset in its node, or { resetRequired: false }; an SMMU dma-coherent; " +
+        "or name the drivers one by one: { drivers: { … } }",
+    });
+  }
 }
 
 function boundDevices(chip: Chip, drivers: SimulateOptions["drivers"] = {}): readonly DeviceDescription[] {

@@ -87,6 +87,17 @@ export class SimulatedMachine {
     });
   }
 
+  /**
+   * Another process takes a device from its driver, as `echo NAME > /sys/bus/pci/drivers/vfio-pci/unbind` does, and unplugging
+   * it does first. For as long as the program has the device open that waits; the program is asked to let go.
+   * @param name the device's kernel name
+   * @returns when the device has no driver any more
+   * @throws SyscallError `ENODEV` for a device that there is not, or that has no driver.
+   */
+  unbind(name: string): Promise<void> {
+    return this.#kernel.unbind(name);
+  }
+
   /** VFIO containers that are open or have a group, in the order they were made. */
   get containers(): SimulatedKernel["containers"] {
     return this.#kernel.containers;

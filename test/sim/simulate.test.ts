@@ -11,7 +11,7 @@ import { simulate } from "../../src/sim/simulate.js";
 import type { SimulateOptions } from "../../src/sim/simulate-options.js";
 import type { SimulatedMachine } from "../../src/sim/simulated-machine.js";
 import { errorOf } from "../support/errors.js";
-import { board, chipSource, edited, host } from "./chip/board.js";
+import { BRIDGE, board, chipSource, edited, host } from "./chip/board.js";
 
 const chips = new URL("../../chips", import.meta.url);
 const chipNames = readdirSync(chips)
@@ -40,6 +40,49 @@ describe("a simulated machine", () => {
     using buffer = space.allocate(64 * 1024);
     expect(buffer.bytes).toHaveLength(64 * 1024);
     expect(space.audit()).toMatchObject({ consistent: true, differences: [] });
+  });
+
+  it("is refused with all devices on VFIO where VFIO does not take one", () => {
+    const source = edited(chipSource("dual-smmu"), ["iospan,vfio-reset;", ""]);
+    const error = errorOf(() => simulate(source, { drivers: "vfio" }));
+    expect(error).toMatchObject({ code: "ERR_IOSPAN_INVALID_ARGUMENT", device: PORT });
+    expect(error.message).toContain("No reset function found");
+    expect(error.hint).toContain("resetRequired: false");
+    const machine = simulate(source, { drivers: "vfio", resetRequired: false });
+    expect(findDevice(machine, PORT).driver).toBe("vfio-platform");
+  });
+
+  it("has devices taken from their drivers by another process", async () => {
+    const machine = start("dual-smmu");
+    const space = await openBoth(machine);
+    await machine.unbind(FUNCTION);
+    expect(space.interfaces).toEqual([PORT]);
+    // Nobody asks for a platform device: whoever has it open is waited for.
+    const unbound = machine.unbind(PORT);
+    expect(space.interface(PORT).removal.aborted).toBe(false);
+    await space.close();
+    await unbound;
+    expect([FUNCTION, PORT].map((name) => findDevice(machine, name).driver)).toEqual([undefined, undefined]);
+  });
+
+  it("has functions of SR-IOV, with tokens", async () => {
+    const ids = 'compatible = "pci1af4,1000";';
+    const bridge = `${BRIDGE} pf: a@0 { reg = <0 0 0 0 0>; ${ids} };
+      b@10,0 { reg = <0x8000 0 0 0 0>; ${ids} iospan,physical-function = <&pf>; };`;
+    const source = host(
+      `pcie@1,0 { reg = <0x0800 0 0 0 0>; ${bridge} };`,
+      "msi-parent = <&its>; iommu-map = <0 &smmu 0 0x10000>;",
+    );
+    const coherent = edited(source, ["#iommu-cells = <1>;", "#iommu-cells = <1>; dma-coherent;"]);
+    const machine = simulate(coherent, { drivers: "vfio" });
+    const vfToken = "bd8d9d2b-5a5f-4f5a-a211-f591514ba1f3";
+    const names = machine.interfaces.map(({ name }) => name);
+    expect(names).toEqual(["0000:01:00.0", "0000:01:10.0"]);
+    await using space = await IoAddressSpace.open(
+      machine,
+      names.map((device) => ({ device, vfToken })),
+    );
+    expect(space.interfaces).toEqual(names);
   });
 
   it("is what its device tree says", () => {

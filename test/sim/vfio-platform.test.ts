@@ -209,4 +209,47 @@ describe("interrupts of a platform device", () => {
     set(program, device, NONE | UNMASK);
     expect(kernel.readEventfd(eventfd)).toBe(1);
   });
+
+  const fdData = (fd: number) => new Uint8Array(Int32Array.of(fd).buffer);
+
+  it("a level one that the program fires is masked by that, as if the device had", () => {
+    const program = setUp();
+    const device = program.open(PORT).devices[0]!;
+    const { kernel } = program;
+    const [level, edge] = [kernel.eventfd(), kernel.eventfd()];
+    set(program, device, EVENTFD | TRIGGER, 0, {}, fdData(level));
+    set(program, device, EVENTFD | TRIGGER, 1, {}, fdData(edge));
+    for (const index of [0, 0, 1, 1]) expect(set(program, device, NONE | TRIGGER, index)).toBe(0);
+    expect([kernel.readEventfd(level), kernel.readEventfd(edge)]).toEqual([1, 2]);
+    kernel.pwrite(device, Uint8Array.of(1, 0, 0, 0), 0x60n);
+    expect(kernel.readEventfd(level)).toBe(0);
+    set(program, device, NONE | UNMASK);
+    expect(kernel.readEventfd(level)).toBe(1);
+  });
+
+  it("are masked and unmasked by eventfds, one for each", async () => {
+    const program = setUp();
+    const device = program.open(PORT).devices[0]!;
+    const { kernel } = program;
+    const [fired, mask, unmask] = [kernel.eventfd(), kernel.eventfd(), kernel.eventfd()] as const;
+    set(program, device, EVENTFD | TRIGGER, 0, {}, fdData(fired));
+    expect(set(program, device, EVENTFD | MASK, 0, {}, fdData(mask))).toBe(0);
+    expect(set(program, device, EVENTFD | UNMASK, 0, {}, fdData(unmask))).toBe(0);
+    expect(set(program, device, EVENTFD | MASK, 0, {}, fdData(unmask))).toBe("EBUSY");
+    expect(set(program, device, EVENTFD | MASK, 0, {}, fdData(99))).toBe("EBADF");
+    expect(set(program, device, EVENTFD | MASK, 1, {}, fdData(mask))).toBe("EINVAL");
+    kernel.writeEventfd(mask, 1);
+    await undefined;
+    kernel.pwrite(device, Uint8Array.of(1, 0, 0, 0), 0x60n);
+    expect([kernel.readEventfd(fired), kernel.readEventfd(mask)]).toEqual([0, 0]);
+    kernel.writeEventfd(unmask, 1);
+    await undefined;
+    expect(kernel.readEventfd(fired)).toBe(1);
+    expect(set(program, device, EVENTFD | UNMASK, 0, {}, fdData(-1))).toBe(0);
+    kernel.writeEventfd(unmask, 1);
+    await undefined;
+    expect([kernel.readEventfd(fired), kernel.readEventfd(unmask)]).toEqual([0, 1]);
+    kernel.close(mask);
+    expect(set(program, device, EVENTFD | MASK, 0, {}, fdData(unmask))).toBe(0);
+  });
 });

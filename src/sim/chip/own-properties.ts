@@ -15,8 +15,9 @@ const known = {
     "stream-id-bits",
     "no-range-invalidation",
     "tlb-entries",
+    "httu",
   ],
-  device: ["engine", "vfio-reset", "msi-vectors", "bandwidth-kBps", "latency-ns"],
+  device: ["engine", "vfio-reset", "msi-vectors", "physical-function", "bandwidth-kBps", "latency-ns"],
 } as const;
 
 const kindNames = { memory: "a memory node", smmu: "an SMMU", device: "a device" } as const;

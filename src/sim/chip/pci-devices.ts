@@ -22,7 +22,12 @@ interface Routes {
 /** The PCI functions behind a host, bridges among them. */
 export function pciDevices(host: PciHost, streams: Streams, models: DeviceModels): readonly ChipDevice[] {
   const routes = routesOf(host, streams);
-  const devices = pciFunctions(host).map((fn) => ({ node: fn.node, description: pciDevice(fn, routes, models) }));
+  const functions = pciFunctions(host);
+  const devices = functions.map((fn) => {
+    const physicalFunction = physicalFunctionOf(fn, functions);
+    const description = { ...pciDevice(fn, routes, models), ...(physicalFunction && { physicalFunction }) };
+    return { node: fn.node, description };
+  });
   const bars = placeBars(
     host,
     devices.map(({ description }) => description),
@@ -67,6 +72,18 @@ function pciDevice(
     ...(stream && { iommu: stream.smmu.description.name, streamId: stream.streamId }),
     ...(link && { link }),
   };
+}
+
+/** Linux makes virtual functions where a driver asks; here they have nodes, which say whose they are. */
+function physicalFunctionOf({ node }: PciFunction, functions: readonly PciFunction[]): string | undefined {
+  const property = node.property("iospan,physical-function");
+  if (property === undefined) return undefined;
+  const { target } = property;
+  const physical = functions.find((fn) => fn.node === target);
+  if (physical === undefined || target === node || target.has("iospan,physical-function")) {
+    return property.fail(`refers to ${target.path}, which is no physical function behind the same host`);
+  }
+  return physical.name;
 }
 
 function modelWith(pci: PciIdentity, known: DeviceFactory | DeviceKind | undefined): DeviceKind {

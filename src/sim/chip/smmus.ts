@@ -57,6 +57,7 @@ function chipSmmu(node: TreeNode, addresses: AddressMap): ChipSmmu {
       registers: registers.start,
       coherent: isCoherent(node),
       rangeInvalidation: !node.has("iospan,no-range-invalidation"),
+      httu: node.has("iospan,httu"),
       ...idRegisters(node),
     },
   };

@@ -7,6 +7,8 @@ export type { RamBank } from "./ram-banks.js";
 
 /** Registers that sit in the physical address space. Offsets count from the window's start. */
 export interface RegisterWindow {
+  /** False while nothing answers there; absent: it always does. */
+  readonly answers?: boolean;
   read(offset: number, into: Uint8Array): void;
   write(offset: number, from: Uint8Array): void;
 }
@@ -251,7 +253,7 @@ export class PhysicalMemory {
       const at = address + done;
       const interval = this.#ram.at(at) ?? this.#windows.at(at);
       const end = interval?.end ?? this.#endOfFreeRam(at, address + length);
-      if (end === undefined) return false;
+      if (end === undefined || isSilent(interval)) return false;
       const part = Math.min(length - done, end - at);
       transfer(interval, at - (interval?.start ?? at), done, part);
       done += part;
@@ -313,4 +315,8 @@ export class PhysicalMemory {
   #wholePages(size: number): number {
     return Math.ceil(size / this.pageSize) * this.pageSize;
   }
+}
+
+function isSilent(interval: Interval<Ram | RegisterWindow> | undefined): boolean {
+  return interval !== undefined && "answers" in interval.value && interval.value.answers === false;
 }

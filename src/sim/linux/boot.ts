@@ -5,7 +5,7 @@ import { PhysicalMemory } from "../hw/physical-memory.js";
 import { REGISTER_FRAME_SIZE } from "../hw/smmu/registers.js";
 import { type BuiltDevices, buildDevices } from "./build.js";
 import { defaultMemory } from "./default-memory.js";
-import type { DeviceDescription, MachineDescription, MemoryDescription } from "./description.js";
+import type { ContainerProvider, DeviceDescription, MachineDescription, MemoryDescription } from "./description.js";
 import { Bus } from "./drivers/bus.js";
 import type { KernelDevice } from "./drivers/device.js";
 import { type Driver, ordinaryDriver } from "./drivers/driver.js";
@@ -24,7 +24,8 @@ import { Refusal } from "./refusal.js";
 import { devicePath } from "./sysfs/paths.js";
 import { procfs } from "./sysfs/procfs.js";
 import { sysfs } from "./sysfs/sysfs.js";
-import { directory, FileTree, type Node } from "./sysfs/tree.js";
+import { directory, FileTree, link, type Node } from "./sysfs/tree.js";
+import { isVirtual } from "./vfio/pci-buses.js";
 import { Vfio } from "./vfio/vfio.js";
 
 const DEFAULT_PAGE_SIZE = 4096;
@@ -46,6 +47,7 @@ export interface Booted {
   readonly iommufds: Iommufds | undefined;
   readonly devices: readonly KernelDevice[];
   readonly iommus: readonly Smmu[];
+  readonly buses: readonly Bus[];
 }
 
 /** Builds the machine and starts its kernel: devices are on their drivers, one process runs. */
@@ -63,15 +65,20 @@ export function boot(description: MachineDescription): Booted {
   const { platformParameters: platform, iommufdParameters } = parameters;
   const iommufds =
     iommufdParameters && new Iommufds({ profile, log, physical, process, parameters: iommufdParameters });
-  const cdev = iommufds !== undefined && profile.vfioCdev;
-  const vfio = new Vfio(type1Kernel, { platform, cdev, sysfsPath: devicePath });
+  const { container = "type1", vfioCdev = true } = description;
+  const cdev = iommufds !== undefined && profile.vfioCdev && vfioCdev;
+  const { vfioParameters } = parameters;
+  const machine = { clock, devices, iommuGroups: groups };
+  const vfio = new Vfio(type1Kernel, { ...machine, parameters: vfioParameters, platform, cdev, sysfsPath: devicePath });
   const buses = startBuses(devices, vfio, log);
   const showVfioDevices = profile.vfioDeviceClass;
-  const sys = sysfs({ buses, devices, groups, iommus, pools, vfio, showVfioDevices, ...parameters });
+  const content = { buses, devices, groups, iommus, pools, vfio, showVfioDevices, ...parameters };
+  // The backend is built with VFIO's own containers only (drivers/vfio/Kconfig).
+  const sys = sysfs(container === "iommufd" ? { ...content, type1Parameters: undefined } : content);
   const proc = procfs(process, profile.release, physical.pageSize);
-  const files = new FileTree(directory({ sys, proc, dev: deviceNodes(vfio, iommufds) }));
+  const files = new FileTree(directory({ sys, proc, dev: deviceNodes(vfio, iommufds, container) }));
   const memory = new MemoryCalls(physical, pools);
-  return { profile, clock, log, physical, process, memory, files, vfio, iommufds, devices, iommus };
+  return { profile, clock, log, physical, process, memory, files, vfio, iommufds, devices, iommus, buses };
 }
 
 interface Essentials {
@@ -133,6 +140,7 @@ function moduleParameters(description: MachineDescription, profile: Profile) {
   return {
     type1Parameters: { dmaEntryLimit, allowUnsafeInterrupts },
     platformParameters: { resetRequired },
+    vfioParameters: { unsafeNoiommu: description.unsafeNoiommu ?? false },
     iommufdParameters: iommufd && profile.iommufd ? { allowUnsafeInterrupts: iommufdUnsafeInterrupts } : undefined,
   };
 }
@@ -148,13 +156,18 @@ function hugePagePools({ hugepages2M = 0, hugepages1G = 0 }: MachineDescription)
 
 /** Drivers that the description names are there, and know the devices that it binds to them. */
 function startBuses(devices: readonly KernelDevice[], vfio: Vfio, log: KernelLog): readonly Bus[] {
-  return (["pci", "platform"] as const).map((name) => {
+  const buses = (["pci", "platform"] as const).map((name) => {
     const own = devices.filter((device) => device.bus === name);
     const vfioDrivers = vfio.drivers().filter(({ bus }) => bus === name);
     const bus = new Bus(name, own, [...vfioDrivers, ...ordinaryDrivers(name, own, vfioDrivers)], log);
-    for (const device of own) bindAtBoot(bus, device);
+    // Virtual functions come when their physical function is there.
+    const virtual = own.filter(isVirtual);
+    for (const device of own.filter((each) => !virtual.includes(each))) bindAtBoot(bus, device);
+    for (const device of virtual) bindAtBoot(bus, device);
     return bus;
   });
+  vfio.start();
+  return buses;
 }
 
 function ordinaryDrivers(bus: Driver["bus"], devices: readonly KernelDevice[], others: readonly Driver[]): Driver[] {
@@ -174,15 +187,28 @@ function bindAtBoot(bus: Bus, device: KernelDevice): void {
   bus.probe(device.name);
 }
 
-function deviceNodes(vfio: Vfio, iommufds: Iommufds | undefined): Node {
-  const groups = () => vfio.groups.map((group) => [String(group.iommuGroup.id), openable(() => group.open())] as const);
-  const cdevs = () => vfio.cdevs.map((device) => [`vfio${device.id}`, openable(() => vfio.openCdev(device))] as const);
+function deviceNodes(vfio: Vfio, iommufds: Iommufds | undefined, provider: ContainerProvider): Node {
+  const groups = () => vfio.groups.map((group) => [group.nodeName, openable(() => group.open())] as const);
+  const cdevs = () => vfio.cdevs.map((device) => [device.nodeName, openable(() => vfio.openCdev(device))] as const);
   const devices = () => (vfio.cdevs.length > 0 ? directory(Object.fromEntries(cdevs())) : undefined);
-  const container = openable(() => vfio.openContainer());
+  const container = containerNode(vfio, iommufds, provider);
   return directory({
     null: openable(() => new NullFile()),
     iommu: iommufds && openable(() => iommufds.open()),
     vfio: directory(() => ({ ...Object.fromEntries(groups()), vfio: container, devices: devices() })),
+  });
+}
+
+/** `/dev/vfio/vfio`. */
+function containerNode(vfio: Vfio, iommufds: Iommufds | undefined, provider: ContainerProvider): Node {
+  if (provider === "type1") return openable(() => vfio.openContainer());
+  if (iommufds === undefined) throw noIommufd(provider);
+  return provider === "iommufd" ? openable(() => iommufds.openContainer()) : link("/dev/iommu");
+}
+
+function noIommufd(provider: ContainerProvider): IospanError {
+  return new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `container is ${provider}, and there is no iommufd`, {
+    hint: "take a release from 6.2 on, and leave `iommufd` on",
   });
 }
 

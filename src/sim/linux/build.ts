@@ -6,6 +6,7 @@ import { PciConfig } from "../hw/pci-config.js";
 import type { PhysicalMemory } from "../hw/physical-memory.js";
 import type { DeviceDescription, MachineDescription } from "./description.js";
 import { type Frame, KernelDevice } from "./drivers/device.js";
+import { DeviceWindow } from "./drivers/register-window.js";
 import { type GroupMember, IommuGroup } from "./iommu/iommu-group.js";
 import type { Smmu } from "./iommu/smmu.js";
 import type { InterruptTranslationService } from "./irq/its.js";
@@ -76,10 +77,7 @@ function findIommu(description: DeviceDescription, name: string, iommus: readonl
 /** Registers that another device's DMA may reach. */
 function placeRegisters(device: KernelDevice, physical: PhysicalMemory): void {
   for (const frame of device.frames) {
-    physical.place(frame.physicalAddress, frame.size, {
-      read: (offset, into) => device.readRegisters(frame, offset, into),
-      write: (offset, from) => device.writeRegisters(frame, offset, from),
-    });
+    physical.place(frame.physicalAddress, frame.size, new DeviceWindow(device, frame));
   }
 }
 

@@ -42,6 +42,8 @@ export interface IommuDescription {
   readonly rangeInvalidation?: boolean;
   /** How many translations its TLB holds: 4096 where absent. */
   readonly tlbEntries?: number;
+  /** Whether table walks can mark pages as written to (IDR0.HTTU), for dirty tracking: false where absent, as in QEMU. */
+  readonly httu?: boolean;
 }
 
 /** RAM. */
@@ -103,6 +105,8 @@ export interface PciDescription extends CommonDescription {
   readonly behind?: readonly string[];
   /** Whether the kernel knows a way to reset it: true where absent. */
   readonly reset?: boolean;
+  /** It is a virtual function of SR-IOV: the kernel name of its physical function, on whose driver it came to be. */
+  readonly physicalFunction?: string;
   /** Physical addresses of its BARs by number, below 4 GiB; the first free ones from 0x10000000 on where absent. */
   readonly barAddresses?: ReadonlyMap<number, number>;
 }
@@ -135,6 +139,15 @@ export const capabilities = ["CAP_IPC_LOCK"] as const;
 /** Capabilities of the simulated process. It is root in every other respect. */
 export type Capability = (typeof capabilities)[number];
 
+/**
+ * What `/dev/vfio/vfio` is. `type1`: VFIO's own container. `iommufd`: a kernel without VFIO's container (VFIO_CONTAINER=n), of
+ * which iommufd takes the place (IOMMUFD_VFIO_CONTAINER). `iommufd-link`: a symbolic link to `/dev/iommu`, which counts locked
+ * memory for the user instead of for the process.
+ */
+export const containers = ["type1", "iommufd", "iommufd-link"] as const;
+/** One of {@link containers}. */
+export type ContainerProvider = (typeof containers)[number];
+
 /** A machine and the kernel on it. */
 export interface MachineDescription {
   /** `uname -r`; decides in what the kernel differs from others. */
@@ -157,8 +170,14 @@ export interface MachineDescription {
   readonly allowUnsafeInterrupts?: boolean;
   /** Whether the kernel is built with iommufd, and VFIO with its character devices, where the release has them: true where absent. */
   readonly iommufd?: boolean;
+  /** What `/dev/vfio/vfio` is: `type1` where absent. Others take {@link iommufd}, and a release that has it. */
+  readonly container?: ContainerProvider;
+  /** Whether VFIO is built with character devices (VFIO_DEVICE_CDEV), where there is iommufd for them: true where absent. */
+  readonly vfioCdev?: boolean;
   /** iommufd.allow_unsafe_interrupts, which is not type1's: false where absent. */
   readonly iommufdUnsafeInterrupts?: boolean;
+  /** vfio.enable_unsafe_noiommu_mode: false where absent. */
+  readonly unsafeNoiommu?: boolean;
   /** vfio_platform.reset_required: true where absent. */
   readonly resetRequired?: boolean;
   /** Reserved huge pages of 2 MiB; none where absent. */

@@ -98,6 +98,22 @@ export class SimulatedKernel implements Syscalls {
     }));
   }
 
+  /**
+   * Another process writes the device's name to the `unbind` of its driver. While a program has the device open on vfio-pci that
+   * waits: the program is asked to let go, on VFIO_PCI_REQ_IRQ_INDEX. (A program that writes it itself waits for itself, and
+   * here, where it would be for ever, gets an error.)
+   * @returns when the write has returned.
+   */
+  async unbind(name: string): Promise<void> {
+    const bus = this.#parts.buses.find((each) => each.device(name) !== undefined);
+    try {
+      await (bus ?? refuse("ENODEV")).unbindLater(name);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      throw new SyscallError("write", error.errno, errnoName(error.errno), `unbind of ${name}`);
+    }
+  }
+
   // Files
 
   open(path: string, flags: number): Fd {

@@ -42,10 +42,24 @@ export interface Profile {
   readonly lastIommufdCall: number;
   /** IOMMU_GET_HW_INFO tells an SMMU's ID registers (6.13). */
   readonly smmuTellsHardware: boolean;
+  /** Page tables of an SMMU can tell which pages were written to (6.11). */
+  readonly smmuTracksWrites: boolean;
+  /** IOMMU_GET_HW_INFO may be asked for one type of information (6.17). */
+  readonly hardwareInfoByType: boolean;
+  /** IOMMU_GET_HW_INFO says of a device that it cannot use ATS (7.3, if not earlier). */
+  readonly tellsOfAts: boolean;
   /** Devices are attached for one PASID (6.15); before that the flag is unknown. */
   readonly pasidAttach: boolean;
+  /** VFIO_DEVICE_BIND_IOMMUFD asks for the token of SR-IOV's functions (6.17), before that it knows none. */
+  readonly tokenAtBind: boolean;
+  /** Devices without an IOMMU have character devices, too, in no-IOMMU mode (7.3). */
+  readonly noiommuCdev: boolean;
   /** `/proc/PID/fdinfo` names the device of a VFIO device descriptor (6.18). */
   readonly fdinfoNamesDevice: boolean;
+  /** vfio-pci exports BARs as dma-bufs (VFIO_DEVICE_FEATURE_DMA_BUF, 6.19), where the kernel is built with PCI_P2PDMA. */
+  readonly exportsRegisters: boolean;
+  /** IOMMU_IOAS_MAP_FILE takes such a dma-buf (7.0); before that it takes it for any file. */
+  readonly mapsDmaBufs: boolean;
 }
 
 /**
@@ -79,8 +93,15 @@ export function profileOf(release: string): Profile {
     vfioCdev: since(6, 6),
     lastIommufdCall: lastIommufdCall(since),
     smmuTellsHardware: since(6, 13),
+    smmuTracksWrites: since(6, 11),
+    hardwareInfoByType: since(6, 17),
+    tellsOfAts: since(7, 3),
     pasidAttach: since(6, 15),
+    tokenAtBind: since(6, 17),
+    noiommuCdev: since(7, 3),
     fdinfoNamesDevice: since(6, 18),
+    exportsRegisters: since(6, 19),
+    mapsDmaBufs: since(7, 0),
   };
 }
 

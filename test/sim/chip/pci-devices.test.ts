@@ -31,6 +31,18 @@ describe("the PCI functions of a chip", () => {
     expect(inner).toMatchObject({ behind: ["0000:00:01.0", "0000:01:02.0"], streamId: 0x200 });
   });
 
+  it("are virtual functions of those that they name", () => {
+    const physical = `pf: a@1,0 { reg = <0x0800 0 0 0 0>; ${ids} };`;
+    const virtual = (properties: string) => `${physical} vf: b@1,1 { reg = <0x0900 0 0 0 0>; ${ids} ${properties} };`;
+    const chip = read(host(virtual("iospan,physical-function = <&pf>;")));
+    expect(deviceOf(chip, "0000:00:01.1")).toMatchObject({ physicalFunction: "0000:00:01.0" });
+    expect(deviceOf(chip, "0000:00:01.0")).not.toHaveProperty("physicalFunction");
+    for (const other of ["&vf", "&smmu", "&gic"]) {
+      const message = refused(() => read(host(virtual(`iospan,physical-function = <${other}>;`))));
+      expect(message).toContain("no physical function behind the same host");
+    }
+  });
+
   it("have the numbers that firmware gave to their buses", () => {
     const functions = `
       pcie@1,0 { reg = <0x200800 0 0 0 0>; bus-range = <0x25 0x2f>; ${BRIDGE}

@@ -13,6 +13,7 @@ describe("an SMMU of a chip", () => {
       streamIdBits: 16,
       pageSizes: 0x40201000n,
       rangeInvalidation: true,
+      httu: false,
     });
     for (const absent of ["stage", "outputBits", "inputBits", "tlbEntries"])
       expect(smmu("")).not.toHaveProperty(absent);
@@ -20,7 +21,7 @@ describe("an SMMU of a chip", () => {
 
   it("has what its properties say", () => {
     const properties = `iospan,granules-kib = <4 16 64>; iospan,stage = <2>; iospan,output-bits = <40>; iospan,input-bits = <39>;
-      iospan,stream-id-bits = <20>; iospan,no-range-invalidation; iospan,tlb-entries = <64>;`;
+      iospan,stream-id-bits = <20>; iospan,no-range-invalidation; iospan,tlb-entries = <64>; iospan,httu;`;
     expect(smmu(properties)).toMatchObject({
       pageSizes: 0x6221_5000n,
       stage: 2,
@@ -29,6 +30,7 @@ describe("an SMMU of a chip", () => {
       streamIdBits: 20,
       rangeInvalidation: false,
       tlbEntries: 64,
+      httu: true,
     });
   });
 

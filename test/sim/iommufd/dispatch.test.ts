@@ -1,8 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { ioctl } from "../../../src/abi/ioctl.js";
 import { hwptAlloc, IOMMU_HWPT_ALLOC } from "../../../src/abi/iommufd-hwpt.js";
-import { IOMMU_IOAS_ALLOC, IOMMU_IOAS_MAP_FILE, IOMMU_IOAS_UNMAP, ioasMapFile } from "../../../src/abi/iommufd-ioas.js";
+import { IOMMU_IOAS_ALLOC, IOMMU_IOAS_UNMAP } from "../../../src/abi/iommufd-ioas.js";
 import { IOMMU_DESTROY } from "../../../src/abi/iommufd-object.js";
+import { IOMMU_VIOMMU_ALLOC, viommuAlloc } from "../../../src/abi/iommufd-viommu.js";
 import { outcome } from "../program.js";
 import { A, machine } from "./iommufd-program.js";
 
@@ -28,7 +29,7 @@ describe("the calls of /dev/iommu", () => {
     ["an id that is none", IOMMU_DESTROY, new Uint8Array([8, 0, 0, 0, 7, 0, 0, 0]), "ENOENT"],
     ["an address space that is none", IOMMU_IOAS_UNMAP, bytes(24), "ENOENT"],
     ["a number as the argument", IOMMU_IOAS_ALLOC, 4096, "EFAULT"],
-    ["what is not simulated", IOMMU_IOAS_MAP_FILE, ioasMapFile.encode(), "EOPNOTSUPP"],
+    ["what is not simulated", IOMMU_VIOMMU_ALLOC, viommuAlloc.encode(), "EOPNOTSUPP"],
   ])("%s", (_, call, argument, expected) => {
     const program = machine();
     expect(outcome(() => program.kernel.ioctl(program.iommufd(), call, argument))).toBe(expected);

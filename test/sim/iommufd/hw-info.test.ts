@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { hwInfo, IOMMU_GET_HW_INFO } from "../../../src/abi/iommufd-hw-info.js";
+import { hwInfo, IOMMU_GET_HW_INFO, IOMMU_HW_CAP } from "../../../src/abi/iommufd-hw-info.js";
 import { hwInfoSmmuv3 } from "../../../src/abi/iommufd-smmuv3.js";
 import { registers } from "../../../src/sim/hw/smmu/registers.js";
+import { machineOneDescription } from "../../../src/sim/linux/machine-one.js";
 import { outcome, PAGE } from "../program.js";
 import { A, machine } from "./iommufd-program.js";
 
@@ -36,10 +37,26 @@ describe("IOMMU_GET_HW_INFO", () => {
   it.each([
     ["a device that is none", { dev_id: 77 }, "ENOENT"],
     ["an unknown flag", { flags: 2 }, "EOPNOTSUPP"],
-    ["one type only, which is not simulated", { flags: 1 }, "EOPNOTSUPP"],
+    ["a type that the driver has not got", { flags: 1, out_data_type: 1 }, "EOPNOTSUPP"],
     ["no room for what it says", { data_uptr: 0x10000n }, "EFAULT"],
   ])("refuses %s", (_, fields, expected) => {
     expect(asked(fields).answer).toBe(expected);
+  });
+
+  it("tells of one type that is asked for, since 6.17", () => {
+    for (const out_data_type of [0, 2]) expect(asked({ flags: 1, out_data_type }).info.out_data_type).toBe(2);
+    expect(asked({ flags: 0, out_data_type: 1 }).info.out_data_type).toBe(2);
+    expect(asked({ flags: 1 }, { release: "6.16.0" }).answer).toBe("EOPNOTSUPP");
+  });
+
+  it("says what page tables and devices can do", () => {
+    const capabilities = (options = {}) => asked({}, options).info.out_capabilities;
+    const { DIRTY_TRACKING, PCI_ATS_NOT_SUPPORTED } = IOMMU_HW_CAP;
+    expect(capabilities()).toBe(BigInt(PCI_ATS_NOT_SUPPORTED));
+    expect(capabilities({ release: "6.18.0" })).toBe(0n);
+    const { iommus } = machineOneDescription();
+    const httu = iommus.map((iommu) => ({ ...iommu, httu: true }));
+    expect(capabilities({ iommus: httu })).toBe(BigInt(PCI_ATS_NOT_SUPPORTED | DIRTY_TRACKING));
   });
 
   it("knows nothing to tell of an SMMU before 6.13", () => {

@@ -288,6 +288,10 @@ describe("what pins count against", () => {
     expect(setOption(program, iommufd, RLIMIT_MODE, 1, 1n)).toBe("EOPNOTSUPP");
     expect(setOption(program, iommufd, RLIMIT_MODE, 0, 2n)).toBe("EINVAL");
     expect(setOption(program, iommufd, 7, 0, 0n)).toBe("EOPNOTSUPP");
+    const unknown = option.encode({ option_id: HUGE_PAGES, op: 9, object_id: 77 });
+    expect(outcome(() => program.kernel.ioctl(iommufd, IOMMU_OPTION, unknown))).toBe("ENOENT");
+    const other = option.encode({ option_id: RLIMIT_MODE, op: 9, object_id: 0 });
+    expect(outcome(() => program.kernel.ioctl(iommufd, IOMMU_OPTION, other))).toBe("EOPNOTSUPP");
     expect(setOption(program, iommufd, RLIMIT_MODE, 0, 1n)).toBe(0);
     expect(getOption(program, iommufd, RLIMIT_MODE, 0)).toBe(1n);
     const ioas = program.ioas(iommufd);

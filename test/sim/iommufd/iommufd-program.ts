@@ -6,6 +6,7 @@ import {
   IOMMU_IOAS_COPY,
   IOMMU_IOAS_IOVA_RANGES,
   IOMMU_IOAS_MAP,
+  IOMMU_IOAS_MAP_FILE,
   IOMMU_IOAS_MAP_FLAG,
   IOMMU_IOAS_UNMAP,
   ioasAlloc,
@@ -14,6 +15,7 @@ import {
   ioasIovaRange,
   ioasIovaRanges,
   ioasMap,
+  ioasMapFile,
   ioasUnmap,
 } from "../../../src/abi/iommufd-ioas.js";
 import { destroy, IOMMU_DESTROY } from "../../../src/abi/iommufd-object.js";
@@ -91,6 +93,18 @@ export class IommufdProgram extends Program {
     const bytes = ioasMap.encode({ ioas_id: ioas, flags, iova, length, user_va: va });
     this.kernel.ioctl(iommufd, IOMMU_IOAS_MAP, bytes);
     return ioasMap.decode(bytes).iova;
+  }
+
+  /** Fixed, readable and writeable where the flags say nothing else. @returns the address that the kernel wrote back */
+  ioasMapFile(
+    iommufd: Fd,
+    ioas: number,
+    wish: { iova?: bigint | number; start?: bigint | number; length?: bigint | number; fd: number; flags?: number },
+  ): bigint {
+    const { iova = 0, start = 0, length = PAGE, fd, flags = FIXED_IOVA | READABLE | WRITEABLE } = wish;
+    const bytes = ioasMapFile.encode({ ioas_id: ioas, flags, iova, start, length, fd });
+    this.kernel.ioctl(iommufd, IOMMU_IOAS_MAP_FILE, bytes);
+    return ioasMapFile.decode(bytes).iova;
   }
 
   /** @returns the bytes that the kernel wrote back */

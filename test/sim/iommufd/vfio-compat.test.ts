@@ -52,6 +52,7 @@ describe("VFIO's container calls on an iommufd", () => {
     expect(kernel.ioctl(iommufd, VFIO_GET_API_VERSION, 0)).toBe(0);
     const extensions = [1, 3, 9, 2, 6, 10].map((each) => kernel.ioctl(iommufd, VFIO_CHECK_EXTENSION, each));
     expect(extensions).toEqual([1, 1, 1, 0, 0, 0]);
+    expect(kernel.ioctl(iommufd, VFIO_CHECK_EXTENSION, 8)).toBe(1);
     expect(outcome(() => kernel.ioctl(iommufd, VFIO_CHECK_EXTENSION, 4))).toBe("ENODEV");
     expect(outcome(() => program.setIommu(iommufd))).toBe("ENODEV");
     expect(outcome(() => program.setIommu(iommufd, 99))).toBe("EINVAL");
@@ -151,9 +152,56 @@ describe("VFIO's container calls on an iommufd", () => {
     expect(program.setIommu(iommufd, 3)).toBe(0);
   });
 
-  it("do not make a container of it: that is not simulated", () => {
+  it("cut mappings in version 1 before they look whether the range makes sense, as far as it goes", () => {
+    const { program, iommufd, unmap } = compatible();
+    program.setIommu(iommufd, 1);
+    program.map(iommufd, 0x10000n, 4n * P, program.memory(4 * PAGE));
+    const areas = () => program.kernel.iommufds[0]?.ioases[0]?.areas.map(({ iova, size }) => [iova, size]);
+    expect(unmap(0x11000n, 0n)).toEqual(["EINVAL", 0n]);
+    expect(areas()).toEqual([
+      [0x10000, 0x1000],
+      [0x11000, 0x3000],
+    ]);
+    // Its last byte is no page's: nothing is unmapped, and the size is left alone.
+    expect(unmap(0x11000n, 0x800n)).toEqual(["EINVAL", 0x800n]);
+  });
+
+  it("tell that nothing was unmapped also where the range makes no sense", () => {
+    const { program, iommufd, unmap } = compatible();
+    expect(unmap(0x10000n, 0n)).toEqual(["EINVAL", 0n]);
+    expect(unmap(2n ** 64n - P, 2n * P)).toEqual(["EOVERFLOW", 0n]);
+    program.map(iommufd, 0x10000n, P, program.memory(PAGE));
+    program.map(iommufd, 0x11000n, 2n * P, program.memory(2 * PAGE));
+    expect(unmap(0x10000n, 2n * P)).toEqual(["ENOENT", P]);
+    expect(program.kernel.iommufds[0]?.ioases[0]?.areas.map(({ iova }) => iova)).toEqual([0x11000]);
+    expect(unmap(0n, P, 2)).toEqual(["EINVAL", P]);
+  });
+
+  it("write capabilities as far as there is room", () => {
+    const { program, iommufd } = compatible();
+    const told = (argsz: number) => {
+      const bytes = new Uint8Array(88).fill(0xee);
+      type1Info.patch(bytes, 0, { argsz });
+      program.kernel.ioctl(iommufd, VFIO_IOMMU_GET_INFO, bytes);
+      const written = Array.from(bytes, (byte) => byte !== 0xee);
+      const first = new DataView(bytes.buffer).getUint32(28, true);
+      return { written: [16, 24, 40, 56, 72].map((at) => written[at]), first, argsz: type1Info.decode(bytes).argsz };
+    };
+    const NONE = 0xeeee_eeee;
+    expect(told(16)).toEqual({ written: [false, false, false, false, false], first: NONE, argsz: 88 });
+    expect(told(24)).toEqual({ written: [true, false, false, false, false], first: NONE, argsz: 88 });
+    expect(told(36)).toEqual({ written: [true, true, false, false, false], first: 0, argsz: 88 });
+    expect(told(40)).toEqual({ written: [true, true, false, false, false], first: 40, argsz: 88 });
+    // One of two ranges fits: it is there, and nothing in front of it says so.
+    expect(told(72)).toEqual({ written: [true, true, false, true, false], first: 40, argsz: 88 });
+    expect(told(88)).toEqual({ written: [true, true, true, true, true], first: 40, argsz: 88 });
+  });
+
+  it("tell of an address space without page tables that everything goes", () => {
     const program = machine();
-    const group = program.group(A);
-    expect(outcome(() => program.setContainer(group, program.iommufd()))).toBe("ENOSYS");
+    const iommufd = program.iommufd();
+    program.setContainer(program.group(A), iommufd);
+    expect(program.ranges(iommufd)).toEqual(["0-ffffffffffffffff"]);
+    expect(program.info(iommufd, 24).pageSizes).toBe(0xffff_ffff_ffff_f000n);
   });
 });

@@ -48,7 +48,21 @@ export class Bus {
   /** Write to a driver's `unbind`. */
   unbind(driver: Driver, deviceName: string): void {
     const device = this.device(deviceName);
-    if (device === undefined || device.driver !== driver) refuse("ENODEV");
+    if (device?.driver === driver) this.#detach(driver, device);
+    else refuse("ENODEV");
+  }
+
+  /** A write to the `unbind` of its driver by another process, which may wait for those who use the device. */
+  async unbindLater(deviceName: string): Promise<void> {
+    const device = this.device(deviceName) ?? refuse("ENODEV");
+    const { driver } = device;
+    await driver?.release?.(device);
+    // Somebody else may have waited, too, and was first.
+    if (driver !== undefined && device.driver === driver) this.#detach(driver, device);
+    else refuse("ENODEV");
+  }
+
+  #detach(driver: Driver, device: KernelDevice): void {
     driver.remove(device);
     device.driver = undefined;
     if (!driver.managesDma) device.group?.unuseDefaultDomain();

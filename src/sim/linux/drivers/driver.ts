@@ -11,7 +11,10 @@ export interface Driver {
   matches(device: KernelDevice): boolean;
   /** Takes the device, or refuses with an errno. */
   probe(device: KernelDevice): void;
+  /** Lets go of the device, which nobody may use any more: see {@link release}. */
   remove(device: KernelDevice): void;
+  /** Resolves when nobody uses the device any more, which the driver asks for; absent where it lets go at once. */
+  release?(device: KernelDevice): Promise<void>;
 }
 
 /** A driver of the kernel's own, which does DMA for itself. */

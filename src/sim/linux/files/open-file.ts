@@ -1,6 +1,7 @@
 import type { IoctlArgument } from "../../../syscalls/syscalls.js";
 import type { Backing } from "../mm/address-space.js";
 import { refuse } from "../refusal.js";
+import type { PageSource } from "./page-source.js";
 
 /** What mmap(2) asks of a file. */
 export interface FileMapping {
@@ -45,6 +46,15 @@ export abstract class OpenFile {
 
   mmap(_mapping: FileMapping): Backing {
     return refuse("ENODEV");
+  }
+
+  /**
+   * What IOMMU_IOAS_MAP_FILE maps of the file, from a page on. That a file is none to map shows when its pages are touched,
+   * as Linux finds out; a dma-buf may refuse right away.
+   * @param length bytes, whole pages
+   */
+  pageSource(start: number, _length: number): PageSource {
+    return { start, isFile: true, offersRegisters: false, touch: () => refuse("EINVAL"), released: () => {} };
   }
 
   /** Lines of `/proc/PID/fdinfo/N` that this kind of file adds. */

@@ -2,6 +2,7 @@ import type { Backing } from "../mm/address-space.js";
 import type { MemoryObject } from "../mm/memory-object.js";
 import { refuse } from "../refusal.js";
 import { type FileMapping, OpenFile } from "./open-file.js";
+import type { PageSource } from "./page-source.js";
 
 /** `/dev/null`. */
 export class NullFile extends OpenFile {
@@ -42,12 +43,15 @@ export class TextFile extends OpenFile {
 export class MemFd extends OpenFile {
   readonly path: string;
   readonly #memory: MemoryObject;
+  /** Bytes; the memory is whole pages. */
+  readonly #size: number;
   readonly #isMapped: (backing: Backing) => boolean;
 
-  constructor(name: string, memory: MemoryObject, isMapped: (backing: Backing) => boolean) {
+  constructor(name: string, memory: MemoryObject, size: number, isMapped: (backing: Backing) => boolean) {
     super();
     this.path = `/memfd:${name} (deleted)`;
     this.#memory = memory;
+    this.#size = size;
     this.#isMapped = isMapped;
   }
 
@@ -61,5 +65,17 @@ export class MemFd extends OpenFile {
     // Linux maps beyond the end and faults there; nobody wants that in a test.
     if (offset + BigInt(length) > BigInt(this.#memory.length)) refuse("ENOSYS", "mapping beyond the end of a memfd");
     return { memory: this.#memory };
+  }
+
+  /** memfd_pin_folios (mm/gup.c): a page that reaches beyond the end is none. */
+  override pageSource(start: number): PageSource {
+    this.hold();
+    const touch = (from: number, to: number) => {
+      if (start + to > this.#size) refuse("EINVAL");
+      this.#memory.reserve();
+      const extents = this.#memory.touch(start + from, start + to, { from: 0, to: this.#memory.length });
+      return extents.map((extent) => ({ ...extent, isRam: true }));
+    };
+    return { start, isFile: true, offersRegisters: false, touch, released: () => this.put() };
   }
 }

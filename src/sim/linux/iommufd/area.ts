@@ -19,6 +19,7 @@ export interface Area extends MapPiece {
 /** Maps an area in a domain, all or nothing of it. @param step bytes at a time at most */
 export function enterArea(domain: IommuDomain, area: Area, step: number): void {
   const { iova, pages, offset, length, protection } = area;
+  if (pages.revocation?.isRevoked) return;
   let at = iova;
   try {
     for (const extent of pages.extents(offset, offset + length)) {
@@ -32,6 +33,11 @@ export function enterArea(domain: IommuDomain, area: Area, step: number): void {
     if (at > iova) domain.unmap(iova, at - iova);
     throw error;
   }
+}
+
+/** Unmaps an area from a domain that has it: all of it, or nothing any more since its pages were taken back. */
+export function leaveArea(domain: IommuDomain, { iova, length, pages }: Area): void {
+  if (!pages.revocation?.isRevoked) domain.unmap(iova, length);
 }
 
 /** An address as a number, which beyond 2^53 has the multiples of pages only. */

@@ -1,3 +1,4 @@
+import type { DomainRequest } from "../iommu/iommu.js";
 import type { GroupMember } from "../iommu/iommu-group.js";
 import { type Refusal, refusalOf, refuse } from "../refusal.js";
 import type { BoundGroup } from "./bound-group.js";
@@ -49,10 +50,14 @@ export class BoundDevice {
     throw new Error("a bound device is unbound, not destroyed");
   }
 
-  /** HWPT_ALLOC: a page table of this device's IOMMU, which nobody is attached to. */
-  allocateTable(ioas: Ioas): HwPageTable {
-    const hwpt = this.#newTable(ioas, false);
+  /**
+   * HWPT_ALLOC: a page table of this device's IOMMU, which nobody is attached to.
+   * @param check what else has to be right; if it is not, there is no page table
+   */
+  allocateTable(ioas: Ioas, request: DomainRequest, check: () => void): HwPageTable {
+    const hwpt = this.#newTable(ioas, false, request);
     this.#orAbort(hwpt, () => hwpt.fill());
+    this.#orAbort(hwpt, check);
     return hwpt;
   }
 
@@ -80,10 +85,9 @@ export class BoundDevice {
     else this.group.attach(this, hwpt);
   }
 
-  #newTable(ioas: Ioas, automatic: boolean): HwPageTable {
-    return this.#objects.add(
-      (id) => new HwPageTable(id, ioas, this.member.iommu.allocateDomain(this.member), automatic),
-    );
+  #newTable(ioas: Ioas, automatic: boolean, request?: DomainRequest): HwPageTable {
+    const { iommu } = this.member;
+    return this.#objects.add((id) => new HwPageTable(id, ioas, iommu.allocateDomain(this.member, request), automatic));
   }
 
   #orAbort(hwpt: HwPageTable, step: () => void): void {

@@ -32,7 +32,7 @@ export class IommufdContext {
   readonly kernel: IommufdKernel;
   readonly objects = new ObjectTable();
   /** Whom pins are counted against (IOMMU_OPTION_RLIMIT_MODE). */
-  accounting: Accounting = "user";
+  accounting: Accounting;
   /** What VFIO's container calls work on (IOMMU_VFIO_IOAS). */
   compatibleIoas: Ioas | undefined;
   /** Told when nobody has it any more. */
@@ -41,8 +41,9 @@ export class IommufdContext {
   /** By the window that they begin in. */
   readonly #msiCookies = new Map<number, MsiCookie>();
 
-  constructor(kernel: IommufdKernel) {
+  constructor(kernel: IommufdKernel, accounting: Accounting = "user") {
     this.kernel = kernel;
+    this.accounting = accounting;
   }
 
   /** Where doorbells are mapped for a window, which is the same in all page tables (sw_msi_list). */
@@ -54,6 +55,11 @@ export class IommufdContext {
 
   newIoas(): Ioas {
     return this.objects.add((id) => new Ioas(id, this.kernel.physical.pageSize));
+  }
+
+  /** iommufd_vfio_compat_ioas_create: what VFIO's container calls work on is made unless the program named something. */
+  makeCompatibleIoas(): void {
+    this.compatibleIoas ??= this.newIoas();
   }
 
   /** IOMMU_DESTROY. */

@@ -2,22 +2,27 @@ import { encodeArray } from "../../../abi/codec.js";
 import {
   IOMMU_IOAS_ALLOC,
   IOMMU_IOAS_ALLOW_IOVAS,
+  IOMMU_IOAS_CHANGE_PROCESS,
   IOMMU_IOAS_COPY,
   IOMMU_IOAS_IOVA_RANGES,
   IOMMU_IOAS_MAP,
+  IOMMU_IOAS_MAP_FILE,
   IOMMU_IOAS_MAP_FLAG,
   IOMMU_IOAS_UNMAP,
   ioasAlloc,
   ioasAllowIovas,
+  ioasChangeProcess,
   ioasCopy,
   ioasIovaRange,
   ioasIovaRanges,
   ioasMap,
+  ioasMapFile,
   ioasUnmap,
 } from "../../../abi/iommufd-ioas.js";
+import type { PageSource } from "../files/page-source.js";
 import type { DmaProtection } from "../iommu/iommu.js";
 import { refuse } from "../refusal.js";
-import { exactly, type MapPiece } from "./area.js";
+import { exactly } from "./area.js";
 import type { IommufdContext } from "./context.js";
 import type { Ioas } from "./ioas.js";
 import { command, type IommufdCall } from "./ioctl-table.js";
@@ -58,6 +63,21 @@ export const ioasCalls: readonly IommufdCall[] = [
     respond({ iova: mapUserMemory(context, ioas, { address, length, wanted, protection }) });
   }),
 
+  command(IOMMU_IOAS_MAP_FILE, ioasMapFile, "iova", ({ context, request, respond }) => {
+    const { flags, iova, length, start, fd } = request;
+    const protection = protectionOf(flags, iova, length);
+    const ioas = context.objects.ioas(request.ioas_id);
+    const wanted = (flags & FIXED_IOVA) === 0 ? undefined : iova;
+    respond({ iova: mapFile(context, ioas, { fd, start, length, wanted, protection }) });
+  }),
+
+  command(IOMMU_IOAS_CHANGE_PROCESS, ioasChangeProcess, "__reserved", ({ context, request }) => {
+    if (request.__reserved !== 0) refuse("EOPNOTSUPP");
+    // There is one process, whose the charges are already.
+    const ioases = context.objects.all.filter((object) => object.kind === "ioas");
+    for (const { areas } of ioases) for (const { value } of areas) if (!value.pages.isFile) refuse("EINVAL");
+  }),
+
   command(IOMMU_IOAS_COPY, ioasCopy, "src_iova", ({ context, request, respond }) => {
     const { flags, length, src_iova: from, dst_iova: to } = request;
     const protection = protectionOf(flags, length, from, to);
@@ -92,12 +112,56 @@ export interface UserMapping {
   readonly protection: DmaProtection;
 }
 
+/** A part of a file that a program wants mapped. */
+export interface WantedFile extends Omit<UserMapping, "address"> {
+  readonly fd: number;
+  /** Bytes into the file. */
+  readonly start: bigint;
+}
+
 /** iopt_map_user_pages. @returns where */
 export function mapUserMemory(context: IommufdContext, ioas: Ioas, wish: UserMapping): bigint {
-  const { address, length, wanted, protection } = wish;
+  const { address, length } = wish;
   if (address + length > LAST_IOVA) refuse("EOVERFLOW");
   if (length === 0n) refuse("EINVAL");
-  return ioas.map([pieceOf(context, exactly(address), exactly(length), protection.write)], wanted, protection);
+  const { memory } = context.kernel.process;
+  return mapPages(context, ioas, wish, exactly(address), (start) => ({
+    start,
+    isFile: false,
+    offersRegisters: false,
+    touch: (from, to) => memory.touch(start + from, start + to, wish.protection.write),
+    released: () => {},
+  }));
+}
+
+/** iopt_map_file_pages. @returns where */
+function mapFile(context: IommufdContext, ioas: Ioas, wish: WantedFile): bigint {
+  const { fd, start, length } = wish;
+  if (length === 0n) refuse("EINVAL");
+  if (start + length - 1n > LAST_IOVA) refuse("EOVERFLOW");
+  const file = context.kernel.process.fds.get(fd);
+  return mapPages(context, ioas, wish, exactly(start), (page, bytes) => file.pageSource(page, bytes));
+}
+
+/** iopt_map_common. */
+function mapPages(
+  { kernel, accounting }: IommufdContext,
+  ioas: Ioas,
+  { length, wanted, protection }: Pick<UserMapping, "length" | "wanted" | "protection">,
+  first: number,
+  sourceAt: (page: number, length: number) => PageSource,
+): bigint {
+  const { pageSize } = kernel.physical;
+  const offset = first % pageSize;
+  const bytes = exactly(length);
+  const source = sourceAt(first - offset, Math.ceil((offset + bytes) / pageSize) * pageSize);
+  const pages = new UserPages(source, protection.write, kernel, accounting);
+  try {
+    return ioas.map([{ pages, offset, length: bytes }], wanted, protection);
+  } catch (error) {
+    pages.releaseUnused();
+    throw error;
+  }
 }
 
 /** Unmaps everything; nothing to unmap is no error then (iopt_unmap_all). @returns bytes */
@@ -115,15 +179,6 @@ export function spanOf(iova: bigint, length: bigint): IovaSpan {
   if (length === 0n) refuse("EINVAL");
   const last = iova + length - 1n;
   return last > LAST_IOVA ? refuse("EOVERFLOW") : { start: iova, last };
-}
-
-function pieceOf({ kernel, accounting }: IommufdContext, address: number, length: number, write: boolean): MapPiece {
-  const { process, physical } = kernel;
-  const { pageSize } = physical;
-  const offset = address % pageSize;
-  const start = address - offset;
-  const range = { start, length: Math.ceil((offset + length) / pageSize) * pageSize, writable: write };
-  return { pages: new UserPages(range, process, physical, accounting), offset, length };
 }
 
 function protectionOf(flags: number, ...values: readonly bigint[]): DmaProtection {

@@ -2,10 +2,11 @@ import { IntervalMap } from "../../interval-map.js";
 import type { DmaProtection, IommuDomain } from "../iommu/iommu.js";
 import type { GroupMember } from "../iommu/iommu-group.js";
 import { refuse } from "../refusal.js";
-import { type Area, enterArea, exactly, type MapPiece } from "./area.js";
+import { type Area, enterArea, exactly, leaveArea, type MapPiece } from "./area.js";
 import type { HwPageTable } from "./hw-page-table.js";
 import { chooseIova } from "./iova-choice.js";
 import { IovaRules, type IovaSpan, LAST_IOVA } from "./iova-rules.js";
+import type { UserPages } from "./user-pages.js";
 
 /** An I/O address space of an iommufd: one set of mappings for any number of domains (drivers/iommu/iommufd/io_pagetable.c). */
 export class Ioas {
@@ -75,7 +76,7 @@ export class Ioas {
       for (const area of filled) this.#empty(area);
       throw error;
     }
-    for (const area of areas) this.areas.insert(area.iova, area.iova + area.length, area);
+    for (const area of areas) this.#insert(area);
     return iova;
   }
 
@@ -91,6 +92,16 @@ export class Ioas {
     });
   }
 
+  /** What is mapped from an address on, up to the first hole: the parts of a range that mappings have (iopt_for_each_contig_area). */
+  contiguousFrom(iova: bigint, length: bigint): readonly { readonly iova: number; readonly size: number }[] {
+    const [start, end] = [exactly(iova), exactly(iova + length)];
+    const [hole = end] = this.areas.gaps(start, end)[0] ?? [];
+    return this.areas.overlapping(start, hole).map((area) => {
+      const first = Math.max(start, area.start);
+      return { iova: first, size: Math.min(hole, area.end) - first };
+    });
+  }
+
   /**
    * Unmaps the whole mappings in a range, lowest first. One that reaches out of it ends that with ENOENT, and those before it
    * are gone by then (iopt_unmap_iova_range).
@@ -102,8 +113,8 @@ export class Ioas {
     if (found.length === 0) refuse("ENOENT");
     for (const { start: first, end, value } of found) {
       if (first < from || end > to) refuse("ENOENT");
-      this.areas.remove(first, end);
       this.#empty(value);
+      this.#remove(value);
       done(end - first);
     }
   }
@@ -116,12 +127,13 @@ export class Ioas {
     const before = exactly(at) - area.iova;
     if (before % this.#alignment !== 0) refuse("EINVAL");
     if (this.#domains.length > 0) area.pages.split(area.offset, area.offset + before, area.offset + area.length);
-    this.areas.remove(found.start, found.end);
     const parts = [
       { ...area, length: before },
       { ...area, iova: area.iova + before, offset: area.offset + before, length: area.length - before },
     ];
-    for (const part of parts) this.areas.insert(part.iova, part.iova + part.length, part);
+    this.areas.remove(found.start, found.end);
+    for (const part of parts) this.#insert(part);
+    area.pages.unmapped();
   }
 
   /** Puts every mapping into a domain (iopt_table_add_domain). */
@@ -165,7 +177,25 @@ export class Ioas {
 
   /** Everything goes; nothing uses it any more. */
   destroy(): void {
-    for (const { start, end } of [...this.areas]) this.areas.remove(start, end);
+    for (const { value } of [...this.areas]) this.#remove(value);
+  }
+
+  #insert(area: Area): void {
+    this.areas.insert(area.iova, area.iova + area.length, area);
+    area.pages.mapped();
+    area.pages.revocation?.watch(this, () => this.#takeBack(area.pages));
+  }
+
+  /** No domain translates them any more; the mappings stay (iopt_revoke_notify). */
+  #takeBack(pages: UserPages): void {
+    for (const { value: area } of this.areas) {
+      if (area.pages === pages) for (const domain of this.#domains) leaveArea(domain, area);
+    }
+  }
+
+  #remove({ iova, length, pages }: Area): void {
+    this.areas.remove(iova, iova + length);
+    pages.unmapped();
   }
 
   /** Bytes that are mapped in one go. */
@@ -183,7 +213,7 @@ export class Ioas {
     if (first === undefined) return refuse("EINVAL");
     const mapped = Array.from(this.areas, ({ start, end }) => ({ start: BigInt(start), last: BigInt(end) - 1n }));
     return chooseIova({
-      address: BigInt(first.pages.range.start + first.offset),
+      address: BigInt(first.pages.start + first.offset),
       length,
       pageSize: this.#pageSize,
       alignment: this.#alignment,
@@ -205,7 +235,7 @@ export class Ioas {
   #layOut(pieces: readonly MapPiece[], iova: number, protection: DmaProtection): readonly Area[] {
     let at = iova;
     return pieces.map((piece) => {
-      if (protection.write && !piece.pages.range.writable) refuse("EPERM");
+      if (protection.write && !piece.pages.writable) refuse("EPERM");
       if ((piece.offset % this.#pageSize) % this.#alignment !== 0) refuse("EINVAL");
       const area = { ...piece, iova: at, protection };
       at += piece.length;
@@ -242,14 +272,15 @@ export class Ioas {
         done.push(domain);
       }
     } catch (error) {
-      for (const domain of done) domain.unmap(area.iova, length);
+      for (const domain of done) leaveArea(domain, area);
       pages.release(offset, offset + length);
       throw error;
     }
   }
 
-  #empty({ iova, length, pages, offset }: Area): void {
-    for (const domain of this.#domains) domain.unmap(iova, length);
+  #empty(area: Area): void {
+    const { length, pages, offset } = area;
+    for (const domain of this.#domains) leaveArea(domain, area);
     if (this.#domains.length > 0) pages.release(offset, offset + length);
   }
 
@@ -274,8 +305,9 @@ export class Ioas {
   }
 
   /** The domain is not, or no longer, among those that have all mappings. */
-  #emptyDomain(domain: IommuDomain, { iova, length, pages, offset }: Area): void {
-    domain.unmap(iova, length);
+  #emptyDomain(domain: IommuDomain, area: Area): void {
+    const { length, pages, offset } = area;
+    leaveArea(domain, area);
     if (this.#domains.length === 0) pages.release(offset, offset + length);
   }
 }

@@ -1,14 +1,6 @@
 import { IOMMU_FAULT_QUEUE_ALLOC } from "../../../abi/iommufd-fault.js";
-import {
-  IOMMU_HWPT_GET_DIRTY_BITMAP,
-  IOMMU_HWPT_INVALIDATE,
-  IOMMU_HWPT_SET_DIRTY_TRACKING,
-} from "../../../abi/iommufd-hwpt.js";
-import {
-  IOMMU_IOAS_CHANGE_PROCESS,
-  IOMMU_IOAS_MAP_FILE,
-  IOMMU_IOAS_NOIOMMU_GET_PA,
-} from "../../../abi/iommufd-ioas.js";
+import { IOMMU_HWPT_INVALIDATE } from "../../../abi/iommufd-hwpt.js";
+import { IOMMU_IOAS_NOIOMMU_GET_PA } from "../../../abi/iommufd-ioas.js";
 import {
   IOMMU_HW_QUEUE_ALLOC,
   IOMMU_VDEVICE_ALLOC,
@@ -23,21 +15,18 @@ import type { IommufdContext } from "./context.js";
 import { ioasCalls } from "./ioas-calls.js";
 import { sizeOf } from "./ioctl-table.js";
 import { objectCalls } from "./object-calls.js";
+import { pageTableCalls } from "./page-table-calls.js";
 import { vfioCompatIoctl } from "./vfio-compat.js";
 
-const CALLS = new Map([...ioasCalls, ...objectCalls].map((each) => [each.call.request, each]));
+const CALLS = new Map([...ioasCalls, ...objectCalls, ...pageTableCalls].map((each) => [each.call.request, each]));
 
 /** Calls that Linux knows and the simulation does not, by number. */
 const NOT_SIMULATED = new Map(
   [
-    IOMMU_HWPT_SET_DIRTY_TRACKING,
-    IOMMU_HWPT_GET_DIRTY_BITMAP,
     IOMMU_HWPT_INVALIDATE,
     IOMMU_FAULT_QUEUE_ALLOC,
-    IOMMU_IOAS_MAP_FILE,
     IOMMU_VIOMMU_ALLOC,
     IOMMU_VDEVICE_ALLOC,
-    IOMMU_IOAS_CHANGE_PROCESS,
     IOMMU_VEVENTQ_ALLOC,
     IOMMU_HW_QUEUE_ALLOC,
     IOMMU_IOAS_NOIOMMU_GET_PA,
@@ -47,13 +36,15 @@ const NOT_SIMULATED = new Map(
 /** IOMMUFD_CMD_BASE. */
 const FIRST_CALL = 0x80;
 
-/** An open `/dev/iommu`. Devices that are bound to it keep it after its descriptor is closed. */
+/** An open `/dev/iommu`. Devices that are bound to it, and groups that it is a container of, keep it after its descriptor is closed. */
 export class IommufdFile extends OpenFile {
-  readonly path = "/dev/iommu";
+  readonly path: string;
   readonly context: IommufdContext;
 
-  constructor(context: IommufdContext) {
+  /** @param path the node's: the kernel may offer it as `/dev/vfio/vfio`, too */
+  constructor(context: IommufdContext, path: string) {
     super();
+    this.path = path;
     this.context = context;
   }
 

@@ -1,5 +1,4 @@
-import { hwInfo, IOMMU_GET_HW_INFO, IOMMU_HW_INFO_FLAG } from "../../../abi/iommufd-hw-info.js";
-import { hwptAlloc, IOMMU_HWPT, IOMMU_HWPT_ALLOC } from "../../../abi/iommufd-hwpt.js";
+import { hwInfo, IOMMU_GET_HW_INFO, IOMMU_HW_CAP, IOMMU_HW_INFO_FLAG } from "../../../abi/iommufd-hw-info.js";
 import { IOMMU_VFIO_IOAS, IOMMU_VFIO_IOAS_OP, vfioIoas } from "../../../abi/iommufd-ioas.js";
 import {
   destroy,
@@ -9,50 +8,40 @@ import {
   IOMMU_OPTION_OP,
   option,
 } from "../../../abi/iommufd-object.js";
+import type { Iommu } from "../iommu/iommu.js";
+import type { Profile } from "../profile.js";
 import { refuse } from "../refusal.js";
 import type { IommufdContext } from "./context.js";
 import { command, type IommufdCall } from "./ioctl-table.js";
 
-const { ALLOC_NEST_PARENT, ALLOC_DIRTY_TRACKING, FAULT_ID_VALID, ALLOC_PASID } = IOMMU_HWPT;
-const KNOWN_FLAGS = ALLOC_NEST_PARENT | ALLOC_DIRTY_TRACKING | FAULT_ID_VALID | ALLOC_PASID;
-
-/** The calls on objects of any kind, and on page tables and devices (main.c, hw_pagetable.c, device.c). */
+/** The calls on objects of any kind, and on devices (main.c, device.c). */
 export const objectCalls: readonly IommufdCall[] = [
   command(IOMMU_DESTROY, destroy, "id", ({ context, request }) => context.destroy(request.id)),
 
-  command(IOMMU_HWPT_ALLOC, hwptAlloc, "__reserved", ({ context, request, respond }) => {
-    const { flags, data_type, data_len, dev_id, pt_id } = request;
-    if (request.__reserved !== 0) refuse("EOPNOTSUPP");
-    if ((data_type === 0) !== (data_len === 0)) refuse("EINVAL");
-    const device = context.objects.device(dev_id);
-    const parent = context.objects.get(pt_id) ?? refuse("EINVAL");
-    if (parent.kind === "device") refuse("EINVAL");
-    // arm-smmu-v3 nests in a virtual IOMMU only.
-    if (parent.kind === "hwpt") return refuse("EOPNOTSUPP");
-    if ((flags & ~KNOWN_FLAGS) !== 0 || data_type !== 0) refuse("EOPNOTSUPP");
-    if (flags !== 0) refuse("EOPNOTSUPP", "page tables with flags are not simulated");
-    respond({ out_hwpt_id: device.allocateTable(parent).id });
-  }),
-
   command(IOMMU_GET_HW_INFO, hwInfo, "__reserved", ({ context, request, respond }) => {
-    if ((request.flags & ~IOMMU_HW_INFO_FLAG.INPUT_TYPE) !== 0) refuse("EOPNOTSUPP");
-    if (request.__reserved.some((byte) => byte !== 0)) refuse("EOPNOTSUPP");
-    const device = context.objects.device(request.dev_id);
-    if (request.flags !== 0) refuse("EOPNOTSUPP", "one type of information is not simulated");
     const { profile, process } = context.kernel;
-    const told = profile.smmuTellsHardware ? device.member.iommu.hardwareInfo?.() : NOTHING_TOLD;
+    const { flags, data_len, data_uptr } = request;
+    const byType = (flags & IOMMU_HW_INFO_FLAG.INPUT_TYPE) !== 0;
+    const known = profile.hardwareInfoByType ? IOMMU_HW_INFO_FLAG.INPUT_TYPE : 0;
+    if ((flags & ~known) !== 0) refuse("EOPNOTSUPP");
+    if (request.__reserved.some((byte) => byte !== 0)) refuse("EOPNOTSUPP");
+    const { iommu } = context.objects.device(request.dev_id).member;
+    const told = profile.smmuTellsHardware ? iommu.hardwareInfo?.() : NOTHING_TOLD;
     if (told === undefined) return refuse("EOPNOTSUPP", "the simulated IOMMU has no registers to tell of");
-    const answer = new Uint8Array(request.data_len);
-    answer.set(told.data.subarray(0, request.data_len));
-    if (answer.length > 0) process.memory.write(Number(request.data_uptr), answer);
-    respond({ data_len: told.data.length, out_data_type: told.type, out_max_pasid_log2: 0, out_capabilities: 0 });
+    // 0 is any type; of others, a driver has its own.
+    if (byType && request.out_data_type !== 0 && request.out_data_type !== told.type) refuse("EOPNOTSUPP");
+    const answer = new Uint8Array(data_len);
+    answer.set(told.data.subarray(0, data_len));
+    if (answer.length > 0) process.memory.write(Number(data_uptr), answer);
+    const out_capabilities = capabilitiesOf(iommu, profile);
+    respond({ data_len: told.data.length, out_data_type: told.type, out_max_pasid_log2: 0, out_capabilities });
   }),
 
   command(IOMMU_OPTION, option, "val64", ({ context, request, respond }) => {
     const { option_id, op, object_id, val64 } = request;
     if (request.__reserved !== 0) refuse("EOPNOTSUPP");
-    if (op !== IOMMU_OPTION_OP.SET && op !== IOMMU_OPTION_OP.GET) refuse("EOPNOTSUPP");
     const setting = settingOf(context, option_id, object_id);
+    if (op !== IOMMU_OPTION_OP.SET && op !== IOMMU_OPTION_OP.GET) refuse("EOPNOTSUPP");
     if (op === IOMMU_OPTION_OP.GET) return respond({ val64: setting.get() ? 1 : 0 });
     setting.check?.();
     if (val64 > 1n) refuse("EINVAL");
@@ -78,6 +67,12 @@ export const objectCalls: readonly IommufdCall[] = [
 
 /** What a driver without the operation tells (IOMMU_HW_INFO_TYPE_NONE). */
 const NOTHING_TOLD = { type: 0, data: new Uint8Array() };
+
+/** No device here has ATS. */
+function capabilitiesOf({ tracksWrites }: Iommu, { tellsOfAts }: Profile): number {
+  const { DIRTY_TRACKING, PCI_ATS_NOT_SUPPORTED } = IOMMU_HW_CAP;
+  return (tracksWrites ? DIRTY_TRACKING : 0) | (tellsOfAts ? PCI_ATS_NOT_SUPPORTED : 0);
+}
 
 interface Setting {
   get(): boolean;

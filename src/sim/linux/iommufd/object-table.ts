@@ -43,6 +43,12 @@ export class ObjectTable {
   }
 
   /** As {@link ioas}. */
+  hwpt(id: number): HwPageTable {
+    const object = this.get(id);
+    return object?.kind === "hwpt" ? object : refuse("ENOENT");
+  }
+
+  /** As {@link ioas}. */
   device(id: number): BoundDevice {
     const object = this.get(id);
     return object?.kind === "device" ? object : refuse("ENOENT");

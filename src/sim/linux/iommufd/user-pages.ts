@@ -1,5 +1,7 @@
 import type { PhysicalMemory } from "../../hw/physical-memory.js";
 import { IntervalMap } from "../../interval-map.js";
+import type { PageSource } from "../files/page-source.js";
+import type { Revocation } from "../files/revocation.js";
 import type { Extent } from "../mm/memory-object.js";
 import type { Process } from "../process.js";
 import { refuse } from "../refusal.js";
@@ -7,13 +9,10 @@ import { refuse } from "../refusal.js";
 /** Against whose RLIMIT_MEMLOCK pins count: nobody's (CAP_IPC_LOCK when it was mapped), the user's, or the process's. */
 export type Accounting = "none" | "user" | "process";
 
-/** The memory behind a mapping, as the program named it. */
-export interface UserRange {
-  /** Where in the process, at the start of a page. */
-  readonly start: number;
-  /** Bytes; whole pages. */
-  readonly length: number;
-  readonly writable: boolean;
+/** Who pins, and where. */
+export interface PinningKernel {
+  readonly process: Process;
+  readonly physical: PhysicalMemory;
 }
 
 interface Hold {
@@ -21,24 +20,64 @@ interface Hold {
   readonly to: number;
 }
 
+interface Pinned {
+  readonly address: number;
+  /** As opposed to registers, which are neither pinned nor charged. */
+  readonly isRam: boolean;
+}
+
 /**
- * Memory of a process that mappings refer to: the kernel's `struct iopt_pages` (drivers/iommu/iommufd/pages.c). A page is
- * pinned and counted once, however many mappings and IOMMUs use it, from the first that does to the last.
- * Offsets are bytes from the start of the range.
+ * Memory that mappings refer to: the kernel's `struct iopt_pages` (drivers/iommu/iommufd/pages.c). A page is pinned and counted
+ * once, however many mappings and IOMMUs use it, from the first that does to the last.
+ * Offsets are bytes from the start of the source.
  */
 export class UserPages {
-  readonly range: UserRange;
+  /** Devices may write: pages are pinned for that, and copies may be for writing, too. */
+  readonly writable: boolean;
+  readonly #source: PageSource;
   readonly #process: Process;
   readonly #physical: PhysicalMemory;
   readonly #accounting: Accounting;
-  readonly #pinned = new IntervalMap<number>((address, from) => address + from);
+  readonly #pinned = new IntervalMap<Pinned>(({ address, isRam }, from) => ({ address: address + from, isRam }));
   readonly #holds: Hold[] = [];
+  #areas = 0;
 
-  constructor(range: UserRange, process: Process, physical: PhysicalMemory, accounting: Accounting) {
-    this.range = range;
+  constructor(source: PageSource, writable: boolean, { process, physical }: PinningKernel, accounting: Accounting) {
+    this.#source = source;
+    this.writable = writable;
     this.#process = process;
     this.#physical = physical;
     this.#accounting = process.hasCapability("CAP_IPC_LOCK") ? "none" : accounting;
+  }
+
+  /** Where it begins, in the process or in its file. */
+  get start(): number {
+    return this.#source.start;
+  }
+
+  get isFile(): boolean {
+    return this.#source.isFile;
+  }
+
+  /** Says when the pages are taken back; undefined where they never are. */
+  get revocation(): Revocation | undefined {
+    return this.#source.revocation;
+  }
+
+  /** A mapping refers to it. */
+  mapped(): void {
+    this.#areas += 1;
+  }
+
+  /** A mapping refers to it no longer. */
+  unmapped(): void {
+    this.#areas -= 1;
+    this.releaseUnused();
+  }
+
+  /** It goes where no mapping refers to it (iopt_put_pages). */
+  releaseUnused(): void {
+    if (this.#areas === 0) this.#source.released();
   }
 
   /** Pins what of [from, to) is not pinned, all or nothing. What has no page of RAM behind it is EFAULT. */
@@ -79,7 +118,8 @@ export class UserPages {
   /** Where the bytes [from, to), which are held, are in physical memory; what goes on there is one. */
   extents(from: number, to: number): readonly Extent[] {
     const extents: Extent[] = [];
-    for (const { start, end, value: address } of this.#pinned.within(from, to)) {
+    for (const { start, end, value } of this.#pinned.within(from, to)) {
+      const { address } = value;
       const before = extents.at(-1);
       const goesOn = before !== undefined && before.address + before.length === address;
       if (goesOn) extents.pop();
@@ -89,14 +129,15 @@ export class UserPages {
   }
 
   #pin(from: number, to: number, done: Hold[]): void {
-    const { start, writable } = this.range;
     let at = from;
-    for (const { address, length, isRam } of this.#process.memory.touch(start + from, start + to, writable)) {
+    for (const { address, length, isRam } of this.#source.touch(from, to)) {
       // Registers have no struct page to pin (FOLL_LONGTERM of a PFNMAP).
-      if (!isRam) refuse("EFAULT");
-      this.#charge(length / this.#physical.pageSize);
-      this.#physical.hold(address, length);
-      this.#pinned.insert(at, at + length, address);
+      if (!isRam && !this.#source.offersRegisters) refuse("EFAULT");
+      if (isRam) {
+        this.#charge(length / this.#physical.pageSize);
+        this.#physical.hold(address, length);
+      }
+      this.#pinned.insert(at, at + length, { address, isRam });
       done.push({ from: at, to: at + length });
       at += length;
     }
@@ -105,7 +146,8 @@ export class UserPages {
   #unpin(from: number, to: number): void {
     if (from >= to) return;
     for (const { start, end, value } of this.#pinned.remove(from, to)) {
-      this.#physical.release(value, end - start);
+      if (!value.isRam) continue;
+      this.#physical.release(value.address, end - start);
       this.#uncharge((end - start) / this.#physical.pageSize);
     }
   }

@@ -1,5 +1,4 @@
 import { capabilityHeader } from "../../../abi/capability.js";
-import { encodeArray } from "../../../abi/codec.js";
 import {
   dmaMap,
   dmaUnmap,
@@ -28,6 +27,7 @@ import { Refusal, refuse } from "../refusal.js";
 import type { IommufdContext } from "./context.js";
 import type { Ioas } from "./ioas.js";
 import { mapUserMemory, spanOf, unmapAll } from "./ioas-calls.js";
+import type { IovaSpan } from "./iova-rules.js";
 
 /** VFIO's container calls, of an iommufd: they work on the IOAS that IOMMU_VFIO_IOAS names (drivers/iommu/iommufd/vfio_compat.c). */
 export function vfioCompatIoctl(context: IommufdContext, request: number, argument: IoctlArgument): number {
@@ -59,6 +59,9 @@ function checkExtension(context: IommufdContext, extension: number): number {
     case VFIO_EXTENSION.TYPE1v2_IOMMU:
     case VFIO_EXTENSION.UNMAP_ALL:
       return 1;
+    // Whether the kernel is built with it (CONFIG_VFIO_NOIOMMU): this one is, see /sys/module/vfio.
+    case VFIO_EXTENSION.NOIOMMU_IOMMU:
+      return 1;
     case VFIO_EXTENSION.DMA_CC_IOMMU:
       return ioasOf(context).domains.every(({ enforcesCoherency }) => enforcesCoherency) ? 1 : 0;
     default:
@@ -82,11 +85,12 @@ function getInfo(context: IommufdContext, argument: IoctlArgument): number {
   const ioas = ioasOf(context);
   let total = type1Info.size;
   let last: number | undefined;
-  for (const capability of capabilities(ioas)) {
+  for (const fill of [fillAvailable, fillRanges]) {
+    const size = fill(ioas, { argument, at: total, room: Math.max(0, argsz - total) });
     if (last !== undefined && argsz >= total) capabilityHeader.patch(userBytes(argument), last, { next: total });
-    if (argsz >= total + capability.length) copyOut(argument, capability, total);
     last = total;
-    total += capability.length;
+    // Each begins on 8 bytes.
+    total += Math.ceil(size / 8) * 8;
   }
   const info = type1Info.encode({
     argsz: total,
@@ -98,21 +102,37 @@ function getInfo(context: IommufdContext, argument: IoctlArgument): number {
   return 0;
 }
 
-function capabilities(ioas: Ioas): readonly Uint8Array[] {
-  const header = (id: number) => ({ id, version: 1, next: 0 });
-  const available = dmaAvailCapability.encode({
-    header: header(VFIO_IOMMU_TYPE1_INFO.DMA_AVAIL),
-    avail: 0xffff_ffff,
-  });
-  const ranges = ioas.rules.holes().map(({ start, last }) => ({ start, end: last }));
-  const fields = { header: header(VFIO_IOMMU_TYPE1_INFO.CAP_IOVA_RANGE), nr_iovas: ranges.length };
-  const allowed = iovaRangeCapability.encode(fields, encodeArray(iovaRange, ranges));
-  // Each begins on 8 bytes.
-  return [available, allowed].map((bytes) => {
-    const padded = new Uint8Array(Math.ceil(bytes.length / 8) * 8);
-    padded.set(bytes);
-    return padded;
-  });
+/** Where a capability goes. */
+interface CapabilityRoom {
+  readonly argument: IoctlArgument;
+  /** Bytes from the start of the caller's struct. */
+  readonly at: number;
+  /** Bytes that the caller has left there. */
+  readonly room: number;
+}
+
+const headerOf = (id: number) => ({ id, version: 1, next: 0 });
+
+/** iommufd_fill_cap_dma_avail. @returns bytes that it takes */
+function fillAvailable(_: Ioas, { argument, at, room }: CapabilityRoom): number {
+  const header = headerOf(VFIO_IOMMU_TYPE1_INFO.DMA_AVAIL);
+  const bytes = dmaAvailCapability.encode({ header, avail: 0xffff_ffff });
+  if (room >= bytes.length) copyOut(argument, bytes, at);
+  return bytes.length;
+}
+
+/** iommufd_fill_cap_iova: ranges are written one by one as far as they fit, the header in front of them only if all do. */
+function fillRanges({ rules }: Ioas, { argument, at, room }: CapabilityRoom): number {
+  let size = iovaRangeCapability.size;
+  const holes = rules.holes();
+  for (const { start, last } of holes) {
+    const range = iovaRange.encode({ start, end: last });
+    if (room >= size + range.length) copyOut(argument, range, at + size);
+    size += range.length;
+  }
+  const header = headerOf(VFIO_IOMMU_TYPE1_INFO.CAP_IOVA_RANGE);
+  if (room >= size) copyOut(argument, iovaRangeCapability.encode({ header, nr_iovas: holes.length }), at);
+  return size;
 }
 
 /** iommufd_get_pagesizes. */
@@ -144,21 +164,29 @@ function unmapDma(context: IommufdContext, argument: IoctlArgument): number {
     tellSize(argument, unmapAll(ioas));
     return 0;
   }
-  const span = spanOf(iova, size);
-  if (!ioas.largePages) for (const at of [span.last + 1n, span.start]) ioas.cut(at);
+  if (!ioas.largePages) cutAround(ioas, iova, size);
   let unmapped = 0n;
   try {
-    if (ioas.areas.overlapping(Number(span.start), Number(span.last) + 1).length > 0) {
-      ioas.unmap(span, (bytes) => {
-        unmapped += BigInt(bytes);
-      });
-    }
+    unmapRange(ioas, spanOf(iova, size), (bytes) => {
+      unmapped += BigInt(bytes);
+    });
   } catch (error) {
     if (error instanceof Refusal) tellSize(argument, unmapped);
     throw error;
   }
   tellSize(argument, unmapped);
   return 0;
+}
+
+/** Version 1: the mappings that reach out of the range are made two, at its end and then at its start; in 64 bits, as in C. */
+function cutAround(ioas: Ioas, iova: bigint, size: bigint): void {
+  ioas.cut(BigInt.asUintN(64, iova + size));
+  if (iova !== 0n) ioas.cut(iova);
+}
+
+function unmapRange(ioas: Ioas, span: IovaSpan, done: (bytes: number) => void): void {
+  const isEmpty = ioas.areas.overlapping(Number(span.start), Number(span.last) + 1).length === 0;
+  if (!isEmpty) ioas.unmap(span, done);
 }
 
 function tellSize(argument: IoctlArgument, size: bigint): void {

@@ -80,7 +80,7 @@ export class MemoryCalls {
     if (length < 0 || length % (pool?.pageSize ?? 1) !== 0) refuse("EINVAL");
     const size = roundUp(length, pool?.pageSize ?? this.#physical.pageSize);
     const memory = new MemoryObject(this.#physical, size, { pool, isFile: true });
-    return process.fds.install(new MemFd(name, memory, (backing) => process.memory.maps(backing)));
+    return process.fds.install(new MemFd(name, memory, length, (backing) => process.memory.maps(backing)));
   }
 
   #anonymous(length: number, pool: HugePagePool | undefined): Backing {

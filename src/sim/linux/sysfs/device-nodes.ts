@@ -18,11 +18,12 @@ export function deviceNode(device: KernelDevice, vfio: Vfio, showVfio: boolean, 
       () => device.driverOverride ?? "(null)",
       (text) => setOverride(device, text),
     ),
-    iommu_group: device.group && to(`/sys/kernel/iommu_groups/${device.group.id}`),
     iommu: device.iommu && to(iommuPath(device.iommu)),
   };
   return directory(() => ({
     ...fixed,
+    // VFIO gives a group to a device that has none, in no-IOMMU mode.
+    iommu_group: device.group && to(`/sys/kernel/iommu_groups/${device.group.id}`),
     driver: device.driver && to(`/sys/bus/${device.bus}/drivers/${device.driver.name}`),
     "vfio-dev": showVfio ? vfioEntries(device, vfio) : undefined,
   }));
@@ -38,7 +39,8 @@ function setOverride(device: KernelDevice, text: string): void {
 /** Where sysfs has the VFIO side of a device that is on a VFIO driver. */
 export function vfioDevicePath(device: KernelDevice, vfio: Vfio): string | undefined {
   const registered = vfio.deviceOf(device);
-  return registered && `${devicePath(device)}/vfio-dev/vfio${registered.id}`;
+  if (registered === undefined || registered.isLeaving) return undefined;
+  return `${devicePath(device)}/vfio-dev/${registered.nodeName}`;
 }
 
 /** Of the numbers that Linux hands out to drivers without one of their own (fs/char_dev.c, CHRDEV_MAJOR_DYN_EXT_START). */
@@ -48,14 +50,14 @@ function vfioEntries(device: KernelDevice, vfio: Vfio): Node | undefined {
   const registered = vfio.deviceOf(device);
   const path = vfioDevicePath(device, vfio);
   if (registered === undefined || path === undefined) return undefined;
-  const { id } = registered;
+  const { id, nodeName } = registered;
   const entries = {
     dev: vfio.cdevs.includes(registered) ? attribute(() => `${CDEV_MAJOR}:${id}`) : undefined,
     // Links upwards go by way of the parent (fs/kernfs/symlink.c, kernfs_get_target_path).
     device: link(`../../../${device.name}`),
     subsystem: link(relative(path, VFIO_CLASS)),
   };
-  return directory({ [`vfio${id}`]: directory(entries) });
+  return directory({ [nodeName]: directory(entries) });
 }
 
 function pciEntries(device: KernelDevice): Entries {

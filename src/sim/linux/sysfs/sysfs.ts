@@ -7,7 +7,7 @@ import type { IommufdParameters } from "../iommufd/context.js";
 import type { HugePagePool } from "../mm/huge-pages.js";
 import { refuse } from "../refusal.js";
 import type { Type1Parameters } from "../type1/state.js";
-import type { PlatformParameters, Vfio } from "../vfio/vfio.js";
+import type { PlatformParameters, Vfio, VfioParameters } from "../vfio/vfio.js";
 import { deviceNode, deviceTreeNodes, vfioDevicePath } from "./device-nodes.js";
 import { devicePath, iommuPath, pciChain, VFIO_CLASS } from "./paths.js";
 import { attribute, directory, type Entries, line, link, type Node, relative, trigger } from "./tree.js";
@@ -21,8 +21,10 @@ export interface SysfsContent {
   readonly pools: readonly HugePagePool[];
   readonly vfio: Vfio;
   readonly showVfioDevices: boolean;
-  readonly type1Parameters: Type1Parameters;
+  /** Undefined where VFIO is built without containers of its own. */
+  readonly type1Parameters: Type1Parameters | undefined;
   readonly platformParameters: PlatformParameters;
+  readonly vfioParameters: VfioParameters;
   /** Undefined where there is no such module. */
   readonly iommufdParameters: IommufdParameters | undefined;
 }
@@ -35,9 +37,7 @@ export function sysfs(content: SysfsContent): Node {
     devices: directory(deviceTree(content)),
     firmware: directory({ devicetree: directory({ base: directory(deviceTreeNodes(content.devices)) }) }),
     kernel: directory({
-      iommu_groups: directory(
-        entriesOf(content.groups.values(), (group) => [String(group.id), groupNode(group, content)]),
-      ),
+      iommu_groups: groupNodes(content),
       mm: directory({
         hugepages: directory(entriesOf(content.pools, poolNode)),
         transparent_hugepage: directory({ enabled: attribute(() => "always [madvise] never") }),
@@ -116,15 +116,23 @@ function smmuNode(iommu: Iommu, devices: readonly KernelDevice[]): Node {
   return directory({ iommu: directory({ [iommu.name]: directory({ devices: directory(links) }) }) });
 }
 
+/** VFIO's own for devices without an IOMMU come and go. */
+function groupNodes(content: SysfsContent): Node {
+  const entry = (group: IommuGroup): [string, Node] => [String(group.id), groupNode(group, content)];
+  const lasting = entriesOf(content.groups.values(), entry);
+  return directory(() => ({ ...lasting, ...entriesOf(content.vfio.noiommuGroups, entry) }));
+}
+
 function groupNode(group: IommuGroup, { devices }: SysfsContent): Node {
   const from = `/sys/kernel/iommu_groups/${group.id}/devices`;
   const members = devices.filter((device) => device.group === group);
   return directory({
     devices: directory(entriesOf(members, (device) => [device.name, link(relative(from, devicePath(device)))])),
+    name: group.members.length === 0 ? attribute(() => "vfio-noiommu") : undefined,
     reserved_regions: { kind: "file", read: () => regionLines(group) },
     // Changing the default domain is refused while somebody owns the group, and not simulated otherwise.
     type: attribute(
-      () => "DMA",
+      () => (group.members.length === 0 ? "unknown" : "DMA"),
       () => refuse(group.isOwned ? "EPERM" : "ENOSYS"),
     ),
   });
@@ -149,7 +157,7 @@ function poolNode(pool: HugePagePool): readonly [string, Node] {
   return [`hugepages-${pool.pageSize / 1024}kB`, directory(entries)];
 }
 
-function moduleNode({ type1Parameters, platformParameters, iommufdParameters }: SysfsContent): Node {
+function moduleNode({ type1Parameters, platformParameters, iommufdParameters, vfioParameters }: SysfsContent): Node {
   const parameters = (entries: Entries): Node => directory({ parameters: directory(entries) });
   const yesNo = (value: boolean) => (value ? "Y" : "N");
   const unsafeInterrupts = (module: { allowUnsafeInterrupts: boolean }) =>
@@ -160,16 +168,25 @@ function moduleNode({ type1Parameters, platformParameters, iommufdParameters }: 
       },
     );
   return directory({
-    vfio: parameters({ enable_unsafe_noiommu_mode: attribute(() => "N") }),
-    vfio_iommu_type1: parameters({
-      allow_unsafe_interrupts: unsafeInterrupts(type1Parameters),
-      dma_entry_limit: attribute(
-        () => type1Parameters.dmaEntryLimit,
+    vfio: parameters({
+      enable_unsafe_noiommu_mode: attribute(
+        () => yesNo(vfioParameters.unsafeNoiommu),
         (text) => {
-          type1Parameters.dmaEntryLimit = wholeNumber(text);
+          vfioParameters.unsafeNoiommu = boolean(text);
         },
       ),
     }),
+    vfio_iommu_type1:
+      type1Parameters &&
+      parameters({
+        allow_unsafe_interrupts: unsafeInterrupts(type1Parameters),
+        dma_entry_limit: attribute(
+          () => type1Parameters.dmaEntryLimit,
+          (text) => {
+            type1Parameters.dmaEntryLimit = wholeNumber(text);
+          },
+        ),
+      }),
     iommufd: iommufdParameters && parameters({ allow_unsafe_interrupts: unsafeInterrupts(iommufdParameters) }),
     vfio_platform: parameters({ reset_required: attribute(() => yesNo(platformParameters.resetRequired)) }),
   });

@@ -19,8 +19,15 @@ export class LevelInterrupt {
     this.changed();
   }
 
-  /** The program fires it itself. */
+  /** The program has it signalled, which leaves the line as it is (vfio_pci_intrs.c, vfio_pci_set_intx_trigger). */
   trigger(): void {
+    this.#eventfd?.signal(1);
+  }
+
+  /** The program fires it as the device does (vfio_platform_irq.c, vfio_platform_set_irq_trigger). */
+  fire(): void {
+    if (this.#masked) return;
+    this.#masked = true;
     this.#eventfd?.signal(1);
   }
 

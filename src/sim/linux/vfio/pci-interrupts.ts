@@ -1,12 +1,25 @@
 import { VFIO_PCI_IRQ_INDEX } from "../../../abi/vfio-irq.js";
+import type { Clock } from "../../hw/clock.js";
 import type { InterruptSink, KernelDevice } from "../drivers/device.js";
 import type { EventFd } from "../files/eventfd.js";
+import type { KernelLog } from "../kernel-log.js";
 import type { Process } from "../process.js";
 import { refuse } from "../refusal.js";
 import { LevelInterrupt } from "./level-interrupt.js";
 import { eventfdOf, type IrqData, type IrqRequest } from "./set-irqs.js";
+import { VirqFd } from "./virqfd.js";
 
 const { INTX, MSI, MSIX, REQ } = VFIO_PCI_IRQ_INDEX;
+
+/** Milliseconds between two requests for a device (vfio_unregister_group_dev). */
+const REQUEST_INTERVAL = 10_000;
+
+/** The kernel around them. */
+export interface PciInterruptKernel {
+  readonly process: Process;
+  readonly clock: Clock;
+  readonly log: KernelLog;
+}
 
 /** The interrupts of a device on vfio-pci (drivers/vfio/pci/vfio_pci_intrs.c). One kind is in use at a time. */
 export class PciInterrupts implements InterruptSink {
@@ -14,13 +27,21 @@ export class PciInterrupts implements InterruptSink {
   readonly #process: Process;
   #mode: "none" | "intx" | "msi" = "none";
   #intx: LevelInterrupt;
+  readonly #unmaskIntx: VirqFd;
   readonly #vectors: (EventFd | undefined)[] = [];
+  readonly #clock: Clock;
+  readonly #log: KernelLog;
   #request: EventFd | undefined;
+  /** How often the kernel has asked for the device back. */
+  #requests = 0;
 
-  constructor(device: KernelDevice, process: Process) {
+  constructor(device: KernelDevice, { process, clock, log }: PciInterruptKernel) {
     this.#device = device;
     this.#process = process;
+    this.#clock = clock;
+    this.#log = log;
     this.#intx = this.#newIntx();
+    this.#unmaskIntx = new VirqFd(process, () => this.#intx.unmask());
   }
 
   level(): void {
@@ -50,13 +71,32 @@ export class PciInterrupts implements InterruptSink {
     else refuse("ENOTTY");
   }
 
-  /** The device is closed. */
+  /** INTx or MSI is switched off. */
   disable(): void {
     this.#mode = "none";
+    this.#unmaskIntx.disable();
     this.#intx = this.#newIntx();
     this.#vectors.length = 0;
-    this.#request = undefined;
     this.#device.disableMsi();
+  }
+
+  /** The device is closed. */
+  close(): void {
+    this.disable();
+    this.#request = undefined;
+  }
+
+  /** The kernel wants the device back (vfio_pci_core_request). */
+  request(): void {
+    const count = this.#requests;
+    this.#requests += 1;
+    const say = (message: string) => this.#log.device("vfio-pci", this.#device.name, message);
+    if (this.#request === undefined) {
+      if (count === 0) say("No device request channel registered, blocked until released by user");
+      return;
+    }
+    if (count % 10 === 0) say(`Relaying device request to user (#${count})`);
+    this.#request.signal(1);
   }
 
   #newIntx(): LevelInterrupt {
@@ -81,9 +121,13 @@ export class PciInterrupts implements InterruptSink {
     else if (data.type === "none" || data.values[0] === true) this.#intx.trigger();
   }
 
-  /** Unmasking by eventfd exists in the kernel, masking by it does not. */
+  /** By eventfd it can be unmasked only. */
   #maskIntx(mask: boolean, data: IrqData): void {
-    if (data.type === "eventfd") refuse(mask ? "ENOTTY" : "ENOSYS");
+    if (data.type === "eventfd") {
+      if (mask) refuse("ENOTTY");
+      this.#unmaskIntx.set(data.fds[0] ?? -1);
+      return;
+    }
     if (data.type === "bool" && data.values[0] !== true) return;
     if (mask) this.#intx.mask();
     else this.#intx.unmask();
@@ -128,6 +172,7 @@ export class PciInterrupts implements InterruptSink {
     } else {
       if (count !== 1) refuse("EINVAL");
       this.#request = eventfdOf(this.#process, data.fds[0] ?? -1);
+      if (this.#requests > 0) this.#clock.after(REQUEST_INTERVAL, () => this.request());
     }
   }
 }

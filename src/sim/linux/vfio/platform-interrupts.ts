@@ -4,6 +4,7 @@ import type { Process } from "../process.js";
 import { refuse } from "../refusal.js";
 import { LevelInterrupt } from "./level-interrupt.js";
 import { eventfdOf, type IrqRequest } from "./set-irqs.js";
+import { VirqFd } from "./virqfd.js";
 
 /** The interrupts of a device on vfio-platform (drivers/vfio/platform/vfio_platform_irq.c): each wire is one. */
 export class PlatformInterrupts implements InterruptSink {
@@ -11,6 +12,8 @@ export class PlatformInterrupts implements InterruptSink {
   readonly #process: Process;
   readonly #triggers: readonly ("level" | "edge")[];
   #levels: readonly LevelInterrupt[] = [];
+  /** What masks and unmasks each by an eventfd. */
+  #virqfds: readonly Readonly<Record<"mask" | "unmask", VirqFd>>[] = [];
   readonly #eventfds: (EventFd | undefined)[] = [];
 
   constructor(device: KernelDevice, process: Process, triggers: readonly ("level" | "edge")[]) {
@@ -42,7 +45,10 @@ export class PlatformInterrupts implements InterruptSink {
 
   #setMask({ index, start, count, data }: IrqRequest, action: "mask" | "unmask"): void {
     if (this.#triggers[index] !== "level" || start !== 0 || count !== 1) refuse("EINVAL");
-    if (data.type === "eventfd") refuse("ENOSYS", `${action} by eventfd is not simulated`);
+    if (data.type === "eventfd") {
+      this.#virqfds[index]?.[action].set(data.fds[0] ?? -1);
+      return;
+    }
     if (data.type === "bool" && data.values[0] !== true) return;
     if (action === "mask") this.#levels[index]?.mask();
     else this.#levels[index]?.unmask();
@@ -50,7 +56,12 @@ export class PlatformInterrupts implements InterruptSink {
 
   /** Requested again, and nobody is told. */
   disable(): void {
+    for (const { mask, unmask } of this.#virqfds) for (const virqfd of [mask, unmask]) virqfd.disable();
     this.#levels = this.#triggers.map((_, index) => new LevelInterrupt(() => this.#device.isRaised(index)));
+    this.#virqfds = this.#levels.map((level) => ({
+      mask: new VirqFd(this.#process, () => level.mask()),
+      unmask: new VirqFd(this.#process, () => level.unmask()),
+    }));
     this.#eventfds.length = 0;
   }
 
@@ -61,7 +72,13 @@ export class PlatformInterrupts implements InterruptSink {
     }
     if (start !== 0 || count !== 1) refuse("EINVAL");
     if (data.type === "eventfd") this.#signalTo(index, eventfdOf(this.#process, data.fds[0] ?? -1));
-    else if (data.type === "none" || data.values[0] === true) this.#eventfds[index]?.signal(1);
+    else if (data.type === "none" || data.values[0] === true) this.#fire(index);
+  }
+
+  /** What the handler does that the device's interrupt would run. */
+  #fire(index: number): void {
+    if (this.#triggers[index] === "level") this.#levels[index]?.fire();
+    else this.#eventfds[index]?.signal(1);
   }
 
   #signalTo(index: number, eventfd: EventFd | undefined): void {

@@ -18,7 +18,11 @@ import type { Process } from "../process.js";
 import type { Profile } from "../profile.js";
 import { refuse } from "../refusal.js";
 import { readBind } from "./bind-request.js";
+import { uuidText } from "./vf-token.js";
 import type { VfioDevice } from "./vfio-device.js";
+
+/** Bytes of a UUID. */
+const TOKEN_SIZE = 16;
 
 /** The kernel around it. */
 export interface CdevKernel {
@@ -39,20 +43,21 @@ export class CdevFile extends OpenFile {
 
   constructor(device: VfioDevice, kernel: CdevKernel) {
     super();
-    this.path = `/dev/vfio/devices/vfio${device.id}`;
+    this.path = `/dev/vfio/devices/${device.nodeName}`;
     this.#device = device;
     this.#kernel = kernel;
-    device.registered += 1;
+    device.register();
   }
 
   /** vfio_device_fops_release. */
   protected release(): void {
     if (this.#bound !== undefined) {
+      this.#device.bound = undefined;
       this.#device.close();
       this.#iommufd?.put();
       this.#device.group.unblock();
     }
-    this.#device.registered -= 1;
+    this.#device.unregister();
   }
 
   override ioctl(request: number, argument: IoctlArgument): number {
@@ -93,25 +98,35 @@ export class CdevFile extends OpenFile {
 
   /** vfio_df_ioctl_bind_iommufd. */
   #bind(argument: IoctlArgument): number {
-    const { iommufd: fd, flags } = readBind(argument);
+    const { iommufd: fd, token } = readBind(argument, this.#kernel.profile);
     const { group } = this.#device;
     group.block();
     try {
       if (this.#bound !== undefined) refuse("EINVAL");
-      // Only functions of SR-IOV have tokens.
-      if (flags !== 0) refuse("EINVAL");
+      this.#checkToken(token);
       const file = this.#kernel.process.fds.get(fd);
       if (!(file instanceof IommufdFile)) return refuse("EBADFD");
       const bound = this.#open(file);
       file.hold();
       this.#iommufd = file;
       this.#bound = bound;
+      this.#device.bound = { context: file.context, id: bound.id };
       putField(bindIommufd, argument, "out_devid", bound.id);
       return 0;
     } catch (error) {
       group.unblock();
       throw error;
     }
+  }
+
+  /** vfio_df_check_token. @param address of the token in the process's memory */
+  #checkToken(address: number | undefined): void {
+    const { operations, group } = this.#device;
+    if (group.isNoiommu) refuse("ENOSYS", "the use of devices without an IOMMU is not simulated");
+    if (!this.#kernel.profile.tokenAtBind) return;
+    if (operations.matchToken === undefined && address !== undefined) refuse("EINVAL");
+    const token = address === undefined ? undefined : this.#kernel.process.memory.read(address, TOKEN_SIZE);
+    operations.matchToken?.(token && uuidText(token));
   }
 
   /** vfio_df_open: the device is bound first, then reset. */

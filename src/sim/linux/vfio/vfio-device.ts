@@ -19,11 +19,26 @@ export interface DeviceOperations {
   pwrite(from: Uint8Array, offset: bigint): number;
   /** @param file what keeps the device open while it is mapped */
   mmap(mapping: FileMapping, file: OpenFile): Backing;
+  /** Refuses who names a wrong token, or one where none is due; absent where the driver knows no tokens. */
+  matchToken?(uuid: string | undefined): void;
+  /** A reset begins, and takes the registers from whoever was given them, or has ended; absent where nobody can be. */
+  moveRegisters?(revoked: boolean): void;
+  /** The kernel wants the device back; absent where the driver tells nobody. */
+  request?(): void;
+}
+
+/** What a device is bound to through its character device. */
+export interface BoundTo {
+  readonly context: object;
+  /** The iommufd's number for it. */
+  readonly id: number;
 }
 
 /** What an open device rests on: its group's container, or an iommufd. */
 export interface Foundation {
   use(): void;
+  /** The driver has opened the device; a refusal closes it again. */
+  opened?(): void;
   unuse(): void;
 }
 
@@ -36,17 +51,35 @@ export class VfioDevice {
   readonly operations: DeviceOperations;
   /** Where sysfs has the device. */
   readonly sysfsPath: string;
+  /** While it is bound through its character device. */
+  bound: BoundTo | undefined;
   /** Open descriptors of its character device, bound or not. */
-  registered = 0;
+  #registered = 0;
+  readonly #namesNoiommu: boolean;
+  /** Resolves when nobody has the device open any more. */
+  #leaving: Promise<void> | undefined;
+  #onRelease: () => void = () => {};
   #files = 0;
   #foundation: Foundation | undefined;
 
-  constructor(id: number, device: KernelDevice, group: VfioGroup, operations: DeviceOperations, sysfsPath: string) {
+  constructor(
+    id: number,
+    device: KernelDevice,
+    group: VfioGroup,
+    operations: DeviceOperations,
+    { sysfsPath, namesNoiommu }: { readonly sysfsPath: string; readonly namesNoiommu: boolean },
+  ) {
     this.id = id;
+    this.#namesNoiommu = namesNoiommu;
     this.device = device;
     this.group = group;
     this.operations = operations;
     this.sysfsPath = sysfsPath;
+  }
+
+  /** What sysfs and `/dev/vfio/devices` call it (vfio_device_set_noiommu_and_name). */
+  get nodeName(): string {
+    return `${this.group.isNoiommu && this.#namesNoiommu ? "noiommu-" : ""}vfio${this.id}`;
   }
 
   get isOpen(): boolean {
@@ -55,12 +88,40 @@ export class VfioDevice {
 
   /** Whether its driver has to stay. */
   get isHeld(): boolean {
-    return this.isOpen || this.registered > 0;
+    return this.isOpen || this.#registered > 0;
   }
 
-  /** Through its group, any number of times. The first descriptor keeps the group's file and its place in the container. */
-  open(): void {
-    if (this.#files === 0) this.#firstOpen(this.group);
+  /** It is being taken from its driver: nobody finds it any more, and who has it open is asked to let go. */
+  get isLeaving(): boolean {
+    return this.#leaving !== undefined;
+  }
+
+  /** A descriptor of its character device was made. */
+  register(): void {
+    this.#registered += 1;
+  }
+
+  unregister(): void {
+    this.#registered -= 1;
+    this.#released();
+  }
+
+  /**
+   * vfio_unregister_group_dev up to where it goes on: nobody has the device open any more. Linux asks again every ten seconds;
+   * here once, since time would not stand still, and ten seconds after somebody begins to listen.
+   */
+  leave(): Promise<void> {
+    this.#leaving ??= new Promise((resolve) => {
+      this.#onRelease = resolve;
+      if (this.isHeld) this.operations.request?.();
+      else resolve();
+    });
+    return this.#leaving;
+  }
+
+  /** Through its group, any number of times; the first descriptor needs a foundation. */
+  open(foundation: Foundation): void {
+    if (this.#files === 0) this.#firstOpen(foundation);
     this.#files += 1;
   }
 
@@ -77,6 +138,11 @@ export class VfioDevice {
     this.operations.close();
     this.#foundation?.unuse();
     this.#foundation = undefined;
+    this.#released();
+  }
+
+  #released(): void {
+    if (!this.isHeld) this.#onRelease();
   }
 
   /** Lines of `/proc/PID/fdinfo/N`. */
@@ -86,13 +152,24 @@ export class VfioDevice {
 
   #firstOpen(foundation: Foundation): void {
     foundation.use();
+    this.#foundation = foundation;
     try {
       this.operations.open();
+      this.#attach(foundation);
     } catch (error) {
       foundation.unuse();
+      this.#foundation = undefined;
       throw error;
     }
-    this.#foundation = foundation;
+  }
+
+  #attach(foundation: Foundation): void {
+    try {
+      foundation.opened?.();
+    } catch (error) {
+      this.operations.close();
+      throw error;
+    }
   }
 }
 
@@ -117,7 +194,7 @@ export class DeviceFile extends OpenFile {
 
   override ioctl(request: number, argument: IoctlArgument): number {
     if (request === VFIO_DEVICE_BIND_IOMMUFD.request && this.#hasCdev) {
-      readBind(argument);
+      readBind(argument, this.#profile);
       return refuse("EINVAL");
     }
     return this.#device.operations.ioctl(request, argument);

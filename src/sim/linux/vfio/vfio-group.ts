@@ -15,8 +15,10 @@ import { IommufdFile } from "../iommufd/iommufd-file.js";
 import type { Process } from "../process.js";
 import type { Profile } from "../profile.js";
 import { refuse } from "../refusal.js";
+import { CompatFoundation } from "./compat-foundation.js";
+import { parsePciName } from "./vf-token.js";
 import { ContainerFile, type VfioContainer } from "./vfio-container.js";
-import { DeviceFile, type VfioDevice } from "./vfio-device.js";
+import { DeviceFile, type Foundation, type VfioDevice } from "./vfio-device.js";
 
 /** The kernel around a group. */
 export interface GroupKernel {
@@ -33,6 +35,8 @@ export class VfioGroup {
   readonly #kernel: GroupKernel;
   #file: GroupFile | undefined;
   #container: VfioContainer | undefined;
+  /** What it has for a container instead: the group keeps it open, and no device keeps the group. */
+  #iommufd: IommufdFile | undefined;
   /** How many devices use the container; the kernel's container_users without the container's own 1. */
   #users = 0;
   /** Its last device left VFIO. */
@@ -46,7 +50,17 @@ export class VfioGroup {
   }
 
   get path(): string {
-    return `/dev/vfio/${this.iommuGroup.id}`;
+    return `/dev/vfio/${this.nodeName}`;
+  }
+
+  /** `7`, or `noiommu-7` for a device without an IOMMU (vfio_create_group). */
+  get nodeName(): string {
+    return `${this.isNoiommu ? "noiommu-" : ""}${this.iommuGroup.id}`;
+  }
+
+  /** VFIO made up the group, for a device without an IOMMU. */
+  get isNoiommu(): boolean {
+    return this.iommuGroup.members.length === 0;
   }
 
   get container(): VfioContainer | undefined {
@@ -60,9 +74,10 @@ export class VfioGroup {
     return this.#file;
   }
 
-  /** The file's last holder let go. */
+  /** The file's last holder let go. Of an iommufd's devices some may still be open. */
   released(): void {
-    if (this.#container !== undefined) this.#leaveContainer();
+    this.#leaveContainer();
+    this.#leaveIommufd();
     this.#file = undefined;
   }
 
@@ -82,8 +97,9 @@ export class VfioGroup {
     this.#bound -= 1;
   }
 
-  /** A device is opened. */
+  /** A device in the group's container is opened: it keeps the group's file, and its place in the container. */
   use(): void {
+    this.#requireBackend();
     this.#users += 1;
     this.#file?.hold();
   }
@@ -114,7 +130,7 @@ export class VfioGroup {
     if (this.#dead) refuse("ENODEV");
     const { VIABLE, CONTAINER_SET } = VFIO_GROUP_FLAGS;
     const free = this.iommuGroup.isFree ? VIABLE : 0;
-    const flags = this.#container === undefined ? free : CONTAINER_SET | VIABLE;
+    const flags = this.#hasIommu ? CONTAINER_SET | VIABLE : free;
     copyOut(argument, groupStatus.encode({ argsz, flags }));
     return 0;
   }
@@ -124,25 +140,45 @@ export class VfioGroup {
     const { profile, process } = this.#kernel;
     if (!profile.closedContainerIsEbadf && !process.fds.isOpen(fd)) refuse("EINVAL");
     const file = process.fds.get(fd);
-    if (this.#container !== undefined) refuse("EINVAL");
+    if (this.#hasIommu) refuse("EINVAL");
     if (this.#dead) refuse("ENODEV");
-    if (file instanceof IommufdFile) refuse("ENOSYS", "an iommufd as a container is not simulated");
+    if (this.isNoiommu) refuse("ENOSYS", "the use of devices without an IOMMU is not simulated");
+    if (file instanceof IommufdFile) return this.#setIommufd(file);
     if (!(file instanceof ContainerFile)) refuse(profile.notContainerIsEbadfd ? "EBADFD" : "EINVAL");
     file.container.attachGroup(this.iommuGroup);
     this.#container = file.container;
     return 0;
   }
 
-  #unsetContainer(): number {
-    if (this.#container === undefined) refuse("EINVAL");
-    if (this.#users > 0) refuse("EBUSY");
-    this.#leaveContainer();
+  /** Nothing is asked of the group yet, nor taken over: that is done when a device is opened. */
+  #setIommufd(file: IommufdFile): number {
+    file.context.makeCompatibleIoas();
+    file.hold();
+    this.#iommufd = file;
     return 0;
+  }
+
+  /** vfio_group_ioctl_unset_container: an iommufd is left even while devices of the group are open. */
+  #unsetContainer(): number {
+    if (!this.#hasIommu) refuse("EINVAL");
+    if (this.#container !== undefined && this.#users > 0) refuse("EBUSY");
+    this.#leaveContainer();
+    this.#leaveIommufd();
+    return 0;
+  }
+
+  get #hasIommu(): boolean {
+    return this.#container !== undefined || this.#iommufd !== undefined;
   }
 
   #leaveContainer(): void {
     this.#container?.detachGroup(this.iommuGroup);
     this.#container = undefined;
+  }
+
+  #leaveIommufd(): void {
+    this.#iommufd?.put();
+    this.#iommufd = undefined;
   }
 
   #getDeviceFd(argument: IoctlArgument): number {
@@ -151,11 +187,17 @@ export class VfioGroup {
     if (!profile.deviceNameFirst) this.#requireBackend();
     const device = this.devices.find((candidate) => matchesName(candidate, name)) ?? refuse("ENODEV");
     process.fds.free();
-    this.#requireBackend();
-    device.open();
+    if (!this.#hasIommu) refuse("EINVAL");
+    device.open(this.#foundationOf(device));
     return process.fds.install(new DeviceFile(device, profile, hasCdev));
   }
 
+  /** What a device of the group rests on when it is opened now. */
+  #foundationOf({ device }: VfioDevice): Foundation {
+    return this.#iommufd === undefined ? this : new CompatFoundation(this.#iommufd, device);
+  }
+
+  /** vfio_group_use_container. */
   #requireBackend(): void {
     if (this.#container?.backend === undefined) refuse("EINVAL");
   }
@@ -170,6 +212,10 @@ export class GroupFile extends OpenFile {
     super();
     this.path = group.path;
     this.#group = group;
+  }
+
+  get group(): VfioGroup {
+    return this.#group;
   }
 
   protected release(): void {
@@ -190,10 +236,12 @@ function userString(argument: IoctlArgument): string {
   return new TextDecoder().decode(bytes.subarray(0, end));
 }
 
-/** A PCI name may be followed by a token, which only SR-IOV functions take (vfio_pci_core_match, vfio_pci_validate_vf_token). */
-function matchesName({ device }: VfioDevice, name: string): boolean {
-  if (name === device.name) return true;
-  if (device.bus !== "pci" || !name.startsWith(device.name)) return false;
-  const hasToken = /^ +vf_token=[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(name.slice(device.name.length));
-  return hasToken && refuse("EINVAL", "neither a physical nor a virtual function of SR-IOV");
+/** A PCI name may be followed by a token, which only functions of SR-IOV take. */
+function matchesName({ device, operations, isLeaving }: VfioDevice, name: string): boolean {
+  if (isLeaving) return false;
+  if (operations.matchToken === undefined) return name === device.name;
+  const parsed = parsePciName(device.name, name);
+  if (parsed === undefined) return false;
+  operations.matchToken(parsed.uuid);
+  return true;
 }

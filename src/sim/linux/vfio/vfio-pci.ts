@@ -16,17 +16,23 @@ import {
   VFIO_REGION_INFO_FLAG,
 } from "../../../abi/vfio-region.js";
 import type { IoctlArgument } from "../../../syscalls/syscalls.js";
+import type { Clock } from "../../hw/clock.js";
 import type { PciConfig } from "../../hw/pci-config.js";
 import type { Frame, KernelDevice } from "../drivers/device.js";
 import type { FileMapping, OpenFile } from "../files/open-file.js";
+import type { KernelLog } from "../kernel-log.js";
 import type { Backing } from "../mm/address-space.js";
 import type { Process } from "../process.js";
 import type { Profile } from "../profile.js";
 import { refuse } from "../refusal.js";
+import { feature } from "./device-feature.js";
 import { type DeviceFacts, tellDevice, tellIrq, tellRegion } from "./device-info.js";
+import { DmaBufs } from "./dma-buf.js";
+import type { HotReset } from "./hot-reset.js";
 import { PciInterrupts } from "./pci-interrupts.js";
 import { accesses, type FramePart, isMappable, mapFrame, splitOffset, within } from "./region-file.js";
 import { readIrqRequest } from "./set-irqs.js";
+import { matchToken, type SriovFunction } from "./vf-token.js";
 import type { DeviceOperations } from "./vfio-device.js";
 
 const { READ, WRITE, MMAP } = VFIO_REGION_INFO_FLAG;
@@ -37,6 +43,14 @@ export interface VfioPciKernel {
   readonly process: Process;
   readonly profile: Profile;
   readonly pageSize: number;
+  readonly log: KernelLog;
+  readonly clock: Clock;
+}
+
+/** What a function on vfio-pci has to do with others. */
+export interface PciRelations {
+  readonly hotReset: HotReset;
+  readonly sriov: SriovFunction;
 }
 
 /** A PCI function as vfio-pci hands it out (drivers/vfio/pci/vfio_pci_core.c). */
@@ -45,12 +59,20 @@ export class VfioPci implements DeviceOperations {
   readonly #config: PciConfig;
   readonly #kernel: VfioPciKernel;
   readonly #interrupts: PciInterrupts;
+  readonly #relations: PciRelations;
+  readonly #dmaBufs: DmaBufs;
+  /** It is being taken from this driver, whose task holds the device's lock: nothing resets it until that is over. */
+  #askedBack = false;
 
-  constructor(device: KernelDevice, config: PciConfig, kernel: VfioPciKernel) {
+  constructor(device: KernelDevice, config: PciConfig, kernel: VfioPciKernel, relations: PciRelations) {
+    this.#relations = relations;
     this.#device = device;
     this.#config = config;
     this.#kernel = kernel;
-    this.#interrupts = new PciInterrupts(device, kernel.process);
+    this.#interrupts = new PciInterrupts(device, kernel);
+    const { process, profile, pageSize } = kernel;
+    const isEnabled = () => config.memoryEnabled;
+    this.#dmaBufs = new DmaBufs({ process, profile, pageSize, isEnabled, frame: (index) => this.#frame(index) });
   }
 
   /** vfio_pci_core_enable: powered, decoding memory, not mastering the bus, as after a reset. */
@@ -59,14 +81,17 @@ export class VfioPci implements DeviceOperations {
     this.#config.memoryEnabled = true;
     if (this.#canReset) this.#device.reset();
     this.#device.sink = this.#interrupts;
+    this.#countUsers(1);
   }
 
   /** vfio_pci_core_disable. */
   close(): void {
-    this.#interrupts.disable();
+    this.#countUsers(-1);
+    this.#dmaBufs.cleanup();
+    this.#interrupts.close();
     this.#device.sink = undefined;
     this.#config.busMaster = false;
-    if (this.#canReset) this.#device.reset();
+    if (this.#canReset && !this.#askedBack) this.#device.reset();
   }
 
   ioctl(request: number, argument: IoctlArgument): number {
@@ -83,9 +108,12 @@ export class VfioPci implements DeviceOperations {
       case VFIO_DEVICE_RESET.request:
         return this.#reset();
       case VFIO_DEVICE_FEATURE.request:
-      case VFIO_DEVICE_IOEVENTFD.request:
+        return feature(argument, this.#relations.sriov, this.#dmaBufs);
       case VFIO_DEVICE_GET_PCI_HOT_RESET_INFO.request:
+        return this.#relations.hotReset.tell(argument);
       case VFIO_DEVICE_PCI_HOT_RESET.request:
+        return this.#relations.hotReset.reset(argument);
+      case VFIO_DEVICE_IOEVENTFD.request:
         return refuse("ENOSYS", "not simulated");
       default:
         return refuse("ENOTTY");
@@ -111,6 +139,8 @@ export class VfioPci implements DeviceOperations {
     if (index === CONFIG) {
       this.#checkConfig(at, from.length);
       this.#config.write(at, from);
+      // vfio_basic_config_write: before memory is switched off, and after it is switched on.
+      this.moveRegisters(false);
       return from.length;
     }
     if (index === ROM) refuse("EINVAL");
@@ -126,6 +156,25 @@ export class VfioPci implements DeviceOperations {
     const frame = this.#frame(index);
     if (frame === undefined || !isMappable(frame, this.#kernel.pageSize)) refuse("EINVAL");
     return mapFrame(this.#device, frame, mapping, { file, isEnabled: () => this.#config.memoryEnabled });
+  }
+
+  matchToken(uuid: string | undefined): void {
+    matchToken(this.#relations.sriov, uuid, this.#kernel.log);
+  }
+
+  moveRegisters(revoked: boolean): void {
+    this.#dmaBufs.move(revoked || !this.#config.memoryEnabled);
+  }
+
+  request(): void {
+    this.#askedBack = true;
+    this.#interrupts.request();
+  }
+
+  /** Virtual functions in use bind their physical function's users to the token. */
+  #countUsers(difference: number): void {
+    const { isVirtual, token } = this.#relations.sriov;
+    if (isVirtual && token !== undefined) token.users += difference;
   }
 
   get #facts(): DeviceFacts {
@@ -154,8 +203,11 @@ export class VfioPci implements DeviceOperations {
 
   #reset(): number {
     if (!this.#canReset) refuse("EINVAL");
-    this.#device.reset();
-    return 0;
+    this.moveRegisters(true);
+    // pci_try_reset_function: whoever takes the device from its driver holds its lock.
+    if (!this.#askedBack) this.#device.reset();
+    this.moveRegisters(false);
+    return this.#askedBack ? refuse("EAGAIN") : 0;
   }
 
   get #canReset(): boolean {
