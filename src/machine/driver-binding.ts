@@ -35,6 +35,8 @@ export interface BindOptions {
  * or the message says that undoing failed too.
  *
  * The present driver lets go at once, whatever it is doing: a disk with mounted file systems is taken away from under them.
+ * A device without an IOMMU is refused, unless the kernel is in VFIO's unsafe no-IOMMU mode: then it is bound, for other
+ * programs, and no space opens it.
  * @throws IospanError `ERR_IOSPAN_BIND_REFUSED`, `…_NO_PERMISSION`, `…_NO_VFIO` (driver not loaded), `…_NO_IOMMU`, `…_GROUP_BUSY`.
  */
 export function bindToVfio(machine: Machine, deviceName: string, options: BindOptions = {}): DriverBinding {

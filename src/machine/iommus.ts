@@ -34,10 +34,13 @@ export function requireIommu(device: DeviceState): TranslatedDevice {
     const node = groupNode(group, { noiommu });
     throw new IospanError(
       "ERR_IOSPAN_NO_IOMMU",
-      `${name} has no IOMMU, VFIO hands it out untranslated (${node}): nothing can be mapped`,
+      `${name} has no IOMMU, VFIO hands it out untranslated (${node}): its DMA goes to physical addresses wherever they lead, ` +
+        "so nothing can be kept from it, nor mapped at an IOVA",
       {
         device: name,
-        hint: enableIommuHint,
+        hint:
+          `${enableIommuHint}; and switch VFIO's unsafe mode off: ` +
+          "echo N > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode",
       },
     );
   }

@@ -59,7 +59,7 @@ export function intercepted(inner: Syscalls, around: Around): Syscalls {
     eventfd: () => around({ name: "eventfd2" }, () => inner.eventfd()),
     readEventfd: (fd) => around({ name: "read", fd }, () => inner.readEventfd(fd)),
     writeEventfd: (fd, count) => around({ name: "write", fd, count }, () => inner.writeEventfd(fd, count)),
-    watch: (fd, onReadable) => around({ name: "epoll_ctl", fd }, () => inner.watch(fd, onReadable)),
+    watch: (fd, onReadable, options) => around({ name: "epoll_ctl", fd }, () => inner.watch(fd, onReadable, options)),
 
     readFile: (path) => around({ name: "read-file", path }, () => inner.readFile(path)),
     readBytes: (path) => around({ name: "read-file", path }, () => inner.readBytes(path)),

@@ -13,6 +13,7 @@ import {
   type ResourceLimit,
   SyscallError,
   type Syscalls,
+  type WatchOptions,
 } from "./syscalls.js";
 import { TypedArrayMmio } from "./typed-array-mmio.js";
 
@@ -188,8 +189,9 @@ class LinuxSyscalls implements Syscalls {
     withFsErrors("write", undefined, () => fs.writeSync(fd, BigUint64Array.of(BigInt(count))));
   }
 
-  watch(fd: Fd, onReadable: () => void): () => void {
+  watch(fd: Fd, onReadable: () => void, { keepAlive = true }: WatchOptions = {}): () => void {
     const handle = koffi.node.poll(fd, { readable: true }, onReadable);
+    if (!keepAlive) handle.unref();
     let open = true;
     return () => {
       if (open) handle.close();

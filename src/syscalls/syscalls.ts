@@ -49,6 +49,12 @@ export interface ResourceLimit {
   readonly hard: number;
 }
 
+/** How {@link Syscalls.watch} waits. */
+export interface WatchOptions {
+  /** False: a process that has nothing else to wait for ends. True where absent. */
+  readonly keepAlive?: boolean;
+}
+
 /**
  * Everything the library does to the world. Two implementations: Linux (`linux.ts`) and the simulated kernel;
  * decorators around either trace it (`traced.ts`) or make it fail (`faulty.ts`).
@@ -101,7 +107,7 @@ export interface Syscalls {
   /** Adds to the counter of an eventfd, as a device's interrupt does. */
   writeEventfd(fd: Fd, count: number): void;
   /** Calls back in the event loop each time `fd` becomes readable, until the returned function is called. */
-  watch(fd: Fd, onReadable: () => void): () => void;
+  watch(fd: Fd, onReadable: () => void, options?: WatchOptions): () => void;
 
   /** The text of a small file, as sysfs has them. */
   readFile(path: string): string;

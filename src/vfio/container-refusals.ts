@@ -3,7 +3,9 @@ import { IospanError } from "../errors.js";
 import { hex, type Iova } from "../iova.js";
 import { factsOf, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
 import type { DmaMapping } from "./container.js";
+import type { ContainerKind } from "./container-kind.js";
 import type { Group } from "./group.js";
+import type { IovaSize } from "./mapping-probe.js";
 import { type About, type Meaning, nodeRefusal, refusal } from "./refusal.js";
 
 const NO_VFIO_HINT = "modprobe vfio-pci vfio_iommu_type1 (a kernel with CONFIG_VFIO, and an IOMMU that is switched on)";
@@ -81,17 +83,55 @@ function memlock(mapping: DmaMapping, syscalls: Syscalls, counted: string): Mean
   };
 }
 
-/** Why VFIO_IOMMU_MAP_DMA was refused (vfio_iommu_type1.c, vfio_dma_do_map). */
-export function mapRefused(error: unknown, mapping: DmaMapping, about: About, syscalls: Syscalls): unknown {
-  const noEntry: Meaning = {
+/** A container, and whom its errors are about. */
+export interface AboutContainer {
+  readonly about: About;
+  readonly kind: ContainerKind;
+}
+
+/** Why VFIO_IOMMU_MAP_DMA was refused (vfio_iommu_type1.c, vfio_dma_do_map; iommufd/vfio_compat.c, iommufd_vfio_map_dma). */
+export function mapRefused(
+  error: unknown,
+  mapping: DmaMapping,
+  { about, kind }: AboutContainer,
+  syscalls: Syscalls,
+): unknown {
+  const refused = { mapping, about, syscalls };
+  if (kind === "type1") {
+    return mappingRefused(error, { ...refused, counted: COUNTED }, { [errno.ENOSPC]: noEntry(about) });
+  }
+  const counted = `${COUNTED}, or, where /dev/vfio/vfio is a link to /dev/iommu, for all processes of a user together`;
+  return mappingRefused(error, { ...refused, counted }, { [errno.ENODEV]: noAddressSpace, ...unpinnable(mapping) });
+}
+
+const COUNTED = "once for every container it is mapped in";
+
+function noEntry({ iommu }: About): Meaning {
+  return {
     code: "ERR_IOSPAN_DMA_ENTRY_LIMIT",
-    message: `the container of ${about.iommu} has no entry left for another mapping`,
+    message: `the container of ${iommu} has no entry left for another mapping`,
     hint:
       "use fewer, larger mappings, or raise the limit before opening: " +
       "echo 262144 > /sys/module/vfio_iommu_type1/parameters/dma_entry_limit",
   };
-  const counted = "once for every container it is mapped in";
-  return mappingRefused(error, { mapping, about, syscalls, counted }, { [errno.ENOSPC]: noEntry });
+}
+
+const noAddressSpace: Meaning = {
+  code: "ERR_IOSPAN_MAP_REFUSED",
+  message: "the iommufd that is the container has no address space to map in: it gets one with its first group",
+  hint: "attach a group first",
+};
+
+/** Type1 pins registers, too. */
+function unpinnable({ address, access }: DmaMapping): Readonly<Record<number, Meaning>> {
+  const unpinned: Meaning = {
+    code: "ERR_IOSPAN_MAP_MEMORY",
+    message: `the memory at ${hex(address)} cannot be pinned with access "${access}"`,
+    hint:
+      'it must be mapped in this process, and writable unless access is "read"; registers of a device cannot be mapped where ' +
+      "the container is an iommufd, and can with VFIO's own (CONFIG_VFIO_CONTAINER)",
+  };
+  return { [errno.EFAULT]: unpinned };
 }
 
 /** A mapping that was refused, and what to say of it. */
@@ -129,7 +169,6 @@ export function mappingRefused(
         message: `${where} overlap a mapping`,
         hint: "unmap it first, or leave out `iova` to have a free one chosen",
       },
-      ...others,
       // memlockLimit() is a system call of its own: only asked where it matters.
       ...(isMemoryShortage(error) ? { [errno.ENOMEM]: memlock(mapping, syscalls, counted) } : {}),
       [errno.EFAULT]: {
@@ -144,6 +183,7 @@ export function mappingRefused(
         message: `the memory for ${where} has physical addresses that the IOMMU cannot output`,
         hint: "use memory at lower physical addresses (another NUMA node, or mem= on the kernel's command line)",
       },
+      ...others,
     },
   );
 }
@@ -152,13 +192,37 @@ function isMemoryShortage(error: unknown): boolean {
   return error instanceof Error && "errno" in error && error.errno === errno.ENOMEM;
 }
 
-/** Why VFIO_IOMMU_UNMAP_DMA was refused; nothing was unmapped then (vfio_iommu_type1.c, vfio_dma_do_unmap). */
-export function unmapRefused(error: unknown, iova: Iova, size: number, about: About): unknown {
-  return refusal(error, about, {
-    code: "ERR_IOSPAN_UNMAP_REFUSED",
-    message: `${hex(size)} bytes at IOVA ${hex(iova)} behind ${about.iommu} cannot be unmapped`,
-    hint: "they must be whole mappings, as they were mapped",
-  });
+/** An unmap that was refused. */
+export interface RefusedUnmap {
+  readonly iova: Iova;
+  /** Bytes to unmap. */
+  readonly size: number;
+  /** Bytes that the kernel says are unmapped although it refused: an iommufd goes mapping by mapping. */
+  readonly gone: bigint;
+}
+
+const WHOLE_MAPPINGS = "they must be whole mappings, as they were mapped";
+
+/**
+ * Why VFIO_IOMMU_UNMAP_DMA was refused (vfio_iommu_type1.c, vfio_dma_do_unmap; iommufd/vfio_compat.c). Nothing was unmapped
+ * then, except where an iommufd came upon a mapping that the range cuts.
+ */
+export function unmapRefused(error: unknown, { iova, size, gone }: RefusedUnmap, about: About): unknown {
+  const what = `${hex(size)} bytes at IOVA ${hex(iova)} behind ${about.iommu} cannot be unmapped`;
+  const refused = { code: "ERR_IOSPAN_UNMAP_REFUSED", message: what, hint: WHOLE_MAPPINGS } as const;
+  const cut: Meaning =
+    gone === 0n ? refused : { ...refused, message: `${what}: ${hex(gone)} of them are, the rest is not` };
+  return refusal(error, about, refused, { [errno.ENOENT]: cut });
+}
+
+/** A range that was not unmapped, and the kernel not asked to, since it cuts a mapping. */
+export function cutsMapping(iova: Iova, size: number, mapping: IovaSize, about: About): IospanError {
+  return new IospanError(
+    "ERR_IOSPAN_UNMAP_REFUSED",
+    `${hex(size)} bytes at IOVA ${hex(iova)} behind ${about.iommu} cut the mapping of ${hex(mapping.size)} bytes at ` +
+      `${hex(mapping.iova)} and are not unmapped`,
+    { ...about, hint: WHOLE_MAPPINGS },
+  );
 }
 
 /** A container that did not say whether something is mapped. */

@@ -1,37 +1,32 @@
-import { decodeCapabilities, findCapability } from "../abi/capability.js";
 import type { Decoded } from "../abi/codec.js";
-import { errno } from "../abi/errno.js";
 import type { Ioctl } from "../abi/ioctl.js";
 import {
   dmaMap,
   dmaUnmap,
-  VFIO_API_VERSION,
-  VFIO_CHECK_EXTENSION,
   VFIO_DMA_MAP_FLAG,
+  VFIO_DMA_UNMAP_FLAG,
   VFIO_EXTENSION,
-  VFIO_GET_API_VERSION,
   VFIO_IOMMU_MAP_DMA,
   VFIO_IOMMU_UNMAP_DMA,
   VFIO_SET_IOMMU,
 } from "../abi/vfio-container.js";
-import {
-  availableMappings,
-  iovaRanges,
-  type1Info,
-  VFIO_IOMMU_GET_INFO,
-  VFIO_IOMMU_INFO,
-  VFIO_IOMMU_TYPE1_INFO,
-} from "../abi/vfio-container-info.js";
+import { VFIO_IOMMU_GET_INFO } from "../abi/vfio-container-info.js";
 import { IospanError } from "../errors.js";
-import { hex, type Iova, type IovaRange, iova as toIova } from "../iova.js";
-import type { MappedMemory } from "../syscalls/mapped-memory.js";
+import type { Iova } from "../iova.js";
 import { O_RDWR } from "../syscalls/mmap-flags.js";
-import { type Fd, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
-import { mapRefused, openRefused, probeRefused, setIommuRefused, unmapRefused } from "./container-refusals.js";
+import type { Fd, Syscalls } from "../syscalls/syscalls.js";
+import { CompatIoas } from "./compat-ioas.js";
+import { type ContainerInfo, readContainerInfo } from "./container-info.js";
+import { type ContainerKind, kindOf } from "./container-kind.js";
+import { cutsMapping, mapRefused, openRefused, setIommuRefused, unmapRefused } from "./container-refusals.js";
 import { failuresOf, withFailures } from "./failures.js";
 import type { Group } from "./group.js";
-import { inaccessiblePage } from "./inaccessible-page.js";
+import { MappedRanges } from "./mapped-ranges.js";
+import { MappingProbe } from "./mapping-probe.js";
 import { type About, malformed, unexplained } from "./refusal.js";
+
+export type { ContainerInfo } from "./container-info.js";
+export type { ContainerKind } from "./container-kind.js";
 
 /** Every {@link Access}. */
 export const accesses = ["read", "write", "read-write"] as const;
@@ -41,16 +36,6 @@ export const accesses = ["read", "write", "read-write"] as const;
  * An SMMU's stage 1 cannot forbid reading: there a `write` mapping is readable too (io-pgtable-arm.c, arm_lpae_prot_to_pte).
  */
 export type Access = (typeof accesses)[number];
-
-/** What a container says of itself. */
-export interface ContainerInfo {
-  /** Bitmap of the page sizes that every IOMMU behind it supports. */
-  readonly pageSizes: bigint;
-  /** Where mappings may lie. */
-  readonly ranges: readonly IovaRange[];
-  /** How many more mappings it takes; undefined where the kernel does not count them: before Linux 5.10, and in an iommufd. */
-  readonly available: number | undefined;
-}
 
 /** One mapping to make. */
 export interface DmaMapping {
@@ -73,16 +58,36 @@ const CONTAINER_PATH = "/dev/vfio/vfio";
 /**
  * A VFIO container with the type1 v2 backend: one set of mappings for all groups in it. The kernel keeps as many IOMMU
  * domains below it as the groups' IOMMUs need (vfio_iommu_type1.c, vfio_iommu_type1_attach_group).
+ *
+ * Where {@link kind} is `"iommufd"` the calls are the same, and what they do comes later: an IOMMU is behind it from when the
+ * first of its devices is opened until the last one is closed. Only then is a mapping checked against what the IOMMU allows,
+ * and its memory pinned: opening a device is what is refused for it (drivers/vfio/group.c, vfio_df_group_open).
  */
 export class Container implements Disposable {
+  /** Who answers its calls. */
+  readonly kind: ContainerKind;
+  /**
+   * Whether every byte of a range is mapped, in however many mappings, as the kernel sees it. VFIO's own container can only be
+   * asked about any, see {@link isMapped}: there it is absent.
+   */
+  readonly isWhole?: (iova: Iova, size: bigint) => boolean;
   readonly #syscalls: Syscalls;
   readonly #groups = new Set<Group>();
+  readonly #probe: MappingProbe;
+  /** What is mapped, where the kernel may unmap a part of what it then refuses to. */
+  readonly #mapped: MappedRanges | undefined;
   #fd: Fd | undefined;
-  #probePage: MappedMemory | undefined;
+  /** It had groups, so that there may be mappings. */
+  #used = false;
 
-  private constructor(syscalls: Syscalls, fd: Fd) {
+  private constructor(syscalls: Syscalls, fd: Fd, kind: ContainerKind) {
     this.#syscalls = syscalls;
     this.#fd = fd;
+    this.kind = kind;
+    this.#probe = new MappingProbe(syscalls);
+    if (kind === "type1") return;
+    this.#mapped = new MappedRanges();
+    this.isWhole = (iova, size) => new CompatIoas(syscalls, this.#openFd(), this.#about).isWhole({ iova, size });
   }
 
   /**
@@ -97,12 +102,11 @@ export class Container implements Disposable {
       throw openRefused(error, CONTAINER_PATH, about);
     }
     try {
-      checkVersion(syscalls, fd, about);
+      return new Container(syscalls, fd, kindOf(syscalls, fd, about));
     } catch (error) {
       const failures = failuresOf(() => syscalls.close(fd));
       throw withFailures(unexplained(error, `asking ${CONTAINER_PATH} for its version`, about), failures);
     }
-    return new Container(syscalls, fd);
   }
 
   get closed(): boolean {
@@ -125,14 +129,15 @@ export class Container implements Disposable {
 
   /**
    * Puts a group into the container. The first one decides the backend; for a later one the kernel checks every mapping
-   * against the group's reserved regions and aperture and replays them to its IOMMU.
+   * against the group's reserved regions and aperture and replays them to its IOMMU; an iommufd does so when a device of the
+   * group is opened.
    * @throws IospanError when the kernel refuses; the container is as before.
    */
   attach(group: Group): void {
     const fd = this.#openFd();
-    group.setContainer(fd);
+    group.setContainer(fd, this.kind);
     try {
-      if (this.#groups.size === 0) this.#setIommu(fd, group);
+      if (this.#groups.size === 0) this.#begin(fd, group);
     } catch (error) {
       unsetQuietly(group);
       throw error;
@@ -140,7 +145,11 @@ export class Container implements Disposable {
     this.#groups.add(group);
   }
 
-  /** Takes a group out. With the last one the kernel drops every mapping. Its devices must be closed. */
+  /**
+   * Takes a group out. Its devices must be closed. With the last one every mapping is dropped; an iommufd keeps them, for
+   * nobody, until the next group comes in or it is closed.
+   * @throws IospanError `ERR_IOSPAN_BUSY` while a device of the group is open.
+   */
   detach(group: Group): void {
     group.unsetContainer();
     this.#groups.delete(group);
@@ -151,70 +160,53 @@ export class Container implements Disposable {
     this.#groups.delete(group);
   }
 
-  /** @throws IospanError `ERR_IOSPAN_MALFORMED_ANSWER` when the kernel's answer makes no sense. */
+  /**
+   * What every IOMMU behind it allows. Before an iommufd has one behind it that is everything: ask again when a device is open.
+   * @throws IospanError `ERR_IOSPAN_MALFORMED_ANSWER` when the kernel's answer makes no sense.
+   */
   info(): ContainerInfo {
-    const bytes = this.#infoBytes(type1Info.size);
-    const { flags, iova_pgsizes, cap_offset } = type1Info.decode(bytes);
-    const chain = decodeCapabilities(bytes, (flags & VFIO_IOMMU_INFO.CAPS) === 0 ? 0 : cap_offset);
-    const ranges = findCapability(chain, VFIO_IOMMU_TYPE1_INFO.CAP_IOVA_RANGE);
-    const available = findCapability(chain, VFIO_IOMMU_TYPE1_INFO.DMA_AVAIL);
-    return {
-      pageSizes: iova_pgsizes,
-      // A kernel too old to tell (before 5.6) lets the mapping itself fail.
-      ranges: ranges === undefined ? [{ start: toIova(0), end: toIova(2n ** 64n - 1n) }] : iovaRanges(ranges),
-      available: available === undefined ? undefined : availableMappings(available),
-    };
+    const explain = (error: unknown) => unexplained(error, `asking what ${this.iommus} can map`, this.#about);
+    return readContainerInfo(this.kind, (bytes) => this.#ioctl(VFIO_IOMMU_GET_INFO, bytes, explain), this.#about);
   }
 
   /** @throws IospanError saying why the kernel refused; nothing is mapped then. */
   map(mapping: DmaMapping): void {
     this.#ioctl(VFIO_IOMMU_MAP_DMA, encodeMap(mapping), (error) => this.#mapRefused(error, mapping));
+    this.#noteMapped(mapping);
   }
 
   /** {@link map} off the event loop: pinning takes a while for large mappings. */
   async mapAsync(mapping: DmaMapping): Promise<void> {
     await this.#ioctlAsync(VFIO_IOMMU_MAP_DMA, encodeMap(mapping), (error) => this.#mapRefused(error, mapping));
+    this.#noteMapped(mapping);
   }
 
   /**
    * Removes what is mapped in a range of IOVAs that covers whole mappings. When it returns, no IOMMU of the container
    * translates them any more.
    * @returns bytes that were mapped and are no more; fewer than `size` where the range had holes.
+   * @throws IospanError `ERR_IOSPAN_UNMAP_REFUSED` for a range that cuts a mapping; nothing is unmapped then.
    */
   unmap(iova: Iova, size: number): number {
-    const bytes = dmaUnmap.encode({ iova, size });
-    this.#ioctl(VFIO_IOMMU_UNMAP_DMA, bytes, (error) => unmapRefused(error, iova, size, this.#about));
-    return unmappedSize(bytes, size, () => this.#about);
+    const bytes = this.#encodeUnmap(iova, size);
+    this.#ioctl(VFIO_IOMMU_UNMAP_DMA, bytes, (error) => this.#unmapRefused(error, bytes, iova, size));
+    return this.#unmapped(bytes, iova, size);
   }
 
   /** {@link unmap} off the event loop. */
   async unmapAsync(iova: Iova, size: number): Promise<number> {
-    const bytes = dmaUnmap.encode({ iova, size });
-    await this.#ioctlAsync(VFIO_IOMMU_UNMAP_DMA, bytes, (error) => unmapRefused(error, iova, size, this.#about));
-    return unmappedSize(bytes, size, () => this.#about);
+    const bytes = this.#encodeUnmap(iova, size);
+    await this.#ioctlAsync(VFIO_IOMMU_UNMAP_DMA, bytes, (error) => this.#unmapRefused(error, bytes, iova, size));
+    return this.#unmapped(bytes, iova, size);
   }
 
   /**
    * Whether any byte of a range is mapped, asked of the kernel without changing anything: a MAP_DMA that cannot succeed,
-   * because the memory it names cannot be pinned. The kernel looks for an overlap first (EEXIST) and at the memory last
-   * (vfio_iommu_type1.c, vfio_dma_do_map).
+   * because the memory it names cannot be pinned.
    */
   isMapped(iova: Iova, size: bigint): boolean {
-    try {
-      this.#probePage ??= inaccessiblePage(this.#syscalls);
-    } catch (error) {
-      throw unexplained(error, "taking a page of address space to ask the kernel with", this.#about);
-    }
-    const { address } = this.#probePage;
-    const bytes = dmaMap.encode({ flags: VFIO_DMA_MAP_FLAG.READ, vaddr: address, iova, size });
-    try {
-      this.#syscalls.ioctl(this.#openFd(), VFIO_IOMMU_MAP_DMA, bytes);
-    } catch (error) {
-      return probeAnswer(error, iova, size, this.#about);
-    }
-    // Unpinnable memory was pinned: undo it and say so.
-    this.unmap(iova, Number(size));
-    throw malformed(`the kernel mapped inaccessible memory at ${hex(iova)}`, this.#about);
+    const container = { fd: this.#openFd(), kind: this.kind, about: this.#about, ranges: () => this.info().ranges };
+    return this.#probe.isMapped(container, { iova, size });
   }
 
   /**
@@ -227,7 +219,7 @@ export class Container implements Disposable {
     this.#fd = undefined;
     try {
       try {
-        this.#probePage?.release();
+        this.#probe.release();
       } finally {
         this.#syscalls.close(fd);
       }
@@ -240,26 +232,46 @@ export class Container implements Disposable {
     this.close();
   }
 
-  #setIommu(fd: Fd, group: Group): void {
+  /** The first group is inside. */
+  #begin(fd: Fd, group: Group): void {
     try {
       this.#syscalls.ioctl(fd, VFIO_SET_IOMMU, VFIO_EXTENSION.TYPE1v2_IOMMU);
     } catch (error) {
       throw setIommuRefused(error, group);
     }
+    if (this.#used) this.#dropLeftovers(group);
+    this.#used = true;
   }
 
-  /** Asks with room for the struct, then again with as much room as the kernel wants; the chain may grow in between. */
-  #infoBytes(length: number): Uint8Array {
-    const bytes = type1Info.encode({}, new Uint8Array(length - type1Info.size));
-    this.#ioctl(VFIO_IOMMU_GET_INFO, bytes, (error) =>
-      unexplained(error, `asking what ${this.iommus} can map`, this.#about),
+  /** What VFIO did when the last group left. */
+  #dropLeftovers({ device, iommu }: Group): void {
+    if (this.#mapped === undefined) return;
+    const all = dmaUnmap.encode({ flags: VFIO_DMA_UNMAP_FLAG.ALL });
+    this.#ioctl(VFIO_IOMMU_UNMAP_DMA, all, (error) =>
+      unexplained(error, "unmapping what was mapped for other groups", { device, iommu }),
     );
-    const { argsz } = type1Info.decode(bytes);
-    if (argsz <= length) return bytes;
-    if (argsz > MOST_INFO_BYTES) {
-      throw malformed(`the container wants ${argsz} bytes to describe itself`, this.#about);
-    }
-    return this.#infoBytes(argsz);
+    this.#mapped.clear();
+  }
+
+  #noteMapped({ iova, size }: DmaMapping): void {
+    this.#mapped?.add({ iova, size: BigInt(size) });
+  }
+
+  #encodeUnmap(iova: Iova, size: number): Uint8Array {
+    const bytes = dmaUnmap.encode({ iova, size });
+    const cut = this.#mapped?.cutBy({ iova, size: BigInt(size) });
+    if (cut !== undefined) throw cutsMapping(iova, size, cut, this.#about);
+    return bytes;
+  }
+
+  #unmapRefused(error: unknown, bytes: Uint8Array, iova: Iova, size: number): unknown {
+    const gone = this.kind === "iommufd" ? dmaUnmap.decode(bytes).size : 0n;
+    return unmapRefused(error, { iova, size, gone }, this.#about);
+  }
+
+  #unmapped(bytes: Uint8Array, iova: Iova, size: number): number {
+    this.#mapped?.remove({ iova, size: BigInt(size) });
+    return unmappedSize(bytes, size, () => this.#about);
   }
 
   /** Whom an error of a call on the container is about. */
@@ -268,7 +280,7 @@ export class Container implements Disposable {
   }
 
   #mapRefused(error: unknown, mapping: DmaMapping): unknown {
-    return mapRefused(error, mapping, this.#about, this.#syscalls);
+    return mapRefused(error, mapping, { about: this.#about, kind: this.kind }, this.#syscalls);
   }
 
   /** A call on the container; `explain` makes the error of a refusal. */
@@ -303,25 +315,6 @@ function unsetQuietly(group: Group): void {
   }
 }
 
-/** A page of IOVA ranges is some 250 of them; no real machine has more, and a wrong answer must not fill the memory. */
-const MOST_INFO_BYTES = 2 ** 20;
-
-function checkVersion(syscalls: Syscalls, fd: Fd, about: About): void {
-  const version = syscalls.ioctl(fd, VFIO_GET_API_VERSION, 0);
-  if (version !== VFIO_API_VERSION) {
-    throw new IospanError("ERR_IOSPAN_NO_VFIO", `VFIO's API version is ${version}, not ${VFIO_API_VERSION}`, {
-      ...about,
-      hint: "use a newer iospan",
-    });
-  }
-  if (syscalls.ioctl(fd, VFIO_CHECK_EXTENSION, VFIO_EXTENSION.TYPE1v2_IOMMU) === 0) {
-    throw new IospanError("ERR_IOSPAN_NO_VFIO", "the kernel offers no type1 IOMMU backend", {
-      ...about,
-      hint: "modprobe vfio_iommu_type1",
-    });
-  }
-}
-
 function encodeMap({ iova, address, size, access }: DmaMapping): Uint8Array {
   return dmaMap.encode({ flags: ACCESS_FLAGS[access], vaddr: address, iova, size });
 }
@@ -332,20 +325,4 @@ function unmappedSize(bytes: Uint8Array, asked: number, about: () => About): num
     throw malformed(`the kernel says it unmapped ${size} of ${asked} bytes`, about());
   }
   return Number(size);
-}
-
-/** What a probing MAP_DMA was refused with says whether the range was free. */
-function probeAnswer(error: unknown, iova: Iova, size: bigint, about: About): boolean {
-  if (!(error instanceof SyscallError)) throw error;
-  switch (error.errno) {
-    case errno.EEXIST:
-      return true;
-    // Free, but outside the valid ranges; free, but no entry left; free, and the memory was looked at.
-    case errno.EINVAL:
-    case errno.ENOSPC:
-    case errno.EFAULT:
-      return false;
-    default:
-      throw probeRefused(error, iova, size, about);
-  }
 }

@@ -1,17 +1,20 @@
-import type { Decoded } from "../abi/codec.js";
 import { errno } from "../abi/errno.js";
-import { deviceInfo, VFIO_DEVICE_FLAGS, VFIO_DEVICE_GET_INFO, VFIO_DEVICE_RESET } from "../abi/vfio-device.js";
-import { VFIO_PCI_REGION_INDEX } from "../abi/vfio-region.js";
-import { IospanError, malformedAnswer } from "../errors.js";
+import { VFIO_DEVICE_FLAGS, VFIO_DEVICE_RESET } from "../abi/vfio-device.js";
+import { IospanError } from "../errors.js";
 import type { BusType } from "../machine/machine.js";
-import { type Fd, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
+import type { Fd, Syscalls } from "../syscalls/syscalls.js";
+import { readDeviceInfo, readRegions, tellsNothing } from "./device-description.js";
 import { failuresOf, withFailures } from "./failures.js";
+import { hotResetImpossible, resetSlotOrBus } from "./hot-reset.js";
+import { type HotResetScope, readHotResetScope } from "./hot-reset-scope.js";
 import type { Interrupt, InterruptOptions } from "./interrupt.js";
 import { type InterruptInfo, type InterruptKind, Interrupts } from "./interrupts.js";
+import { openDevices, withoutDma } from "./open-devices.js";
 import { PciConfig } from "./pci-config.js";
-import { refusal } from "./refusal.js";
-import { Region, type RegionInfo } from "./region.js";
-import { readRegionInfo } from "./region-info.js";
+import { type Meaning, refusal } from "./refusal.js";
+import type { Region, RegionInfo } from "./region.js";
+import { deviceRemoved, RemovalWatch } from "./removal-watch.js";
+import { setVfToken } from "./vf-token.js";
 
 /** What a device is to be known by. */
 export interface DeviceIdentity {
@@ -27,15 +30,12 @@ export interface DeviceSource {
   /**
    * A descriptor of the device, which the caller closes from then on.
    * @param name the kernel's name of the device.
+   * @param vfToken a UUID, for functions of SR-IOV that ask for one; a node has been given it before.
    */
-  deviceFd(name: string): Promise<Fd>;
+  deviceFd(name: string, vfToken?: string): Promise<Fd>;
   /** The descriptor it gave out has been closed. */
   deviceClosed?(): void;
 }
-
-const PCI_REGION_NAMES = new Map<number, string>(
-  Object.entries(VFIO_PCI_REGION_INDEX).map(([name, index]) => [index, name.toLowerCase()]),
-);
 
 /**
  * An open device: its registers, interrupts and reset. The devices of a space are opened and closed by the space: do not
@@ -45,6 +45,12 @@ export class Device implements DeviceIdentity, AsyncDisposable {
   readonly name: string;
   readonly bus: BusType;
   readonly iommu: string;
+  /**
+   * Aborted when the kernel asks for the device back, because it is unplugged or unbound from its driver; the reason is an
+   * IospanError `ERR_IOSPAN_DEVICE_REMOVED`. A space listens for that and then takes the device out, see `onRemoval` of its
+   * `open()`; vfio-pci alone asks, so it is never aborted for a platform device, nor for one that was opened without a space.
+   */
+  readonly removal: AbortSignal;
   /** Whether {@link reset} can work. */
   readonly resettable: boolean;
   /** A PCI device's configuration space; undefined on other buses. */
@@ -53,11 +59,15 @@ export class Device implements DeviceIdentity, AsyncDisposable {
   readonly #regions: readonly Region[];
   readonly #interrupts: Interrupts;
   readonly #source: DeviceSource;
+  readonly #removing = new AbortController();
   #fd: Fd | undefined;
   #owned = false;
+  #silent = false;
+  #watch: RemovalWatch | undefined;
 
   private constructor(syscalls: Syscalls, source: DeviceSource, fd: Fd, identity: DeviceIdentity) {
     const info = readDeviceInfo(syscalls, fd);
+    this.removal = this.#removing.signal;
     this.#syscalls = syscalls;
     this.#source = source;
     this.#fd = fd;
@@ -70,11 +80,21 @@ export class Device implements DeviceIdentity, AsyncDisposable {
     this.pciConfig = identity.bus === "pci" ? new PciConfig(this.region("config")) : undefined;
   }
 
-  /** Opens a device of an open group that is in a container, or one that is bound to an iommufd. The kernel resets it where it can. */
-  static async open(syscalls: Syscalls, source: DeviceSource, identity: DeviceIdentity): Promise<Device> {
-    const fd = await source.deviceFd(identity.name);
+  /**
+   * Opens a device of an open group that is in a container, or one that is bound to an iommufd. The kernel resets it where it can.
+   * @param vfToken a UUID, for functions of SR-IOV that ask for one.
+   */
+  static async open(
+    syscalls: Syscalls,
+    source: DeviceSource,
+    identity: DeviceIdentity,
+    vfToken?: string,
+  ): Promise<Device> {
+    const fd = await source.deviceFd(identity.name, vfToken);
     try {
-      return new Device(syscalls, source, fd, identity);
+      const device = new Device(syscalls, source, fd, identity);
+      openDevices.of(syscalls).add(device);
+      return device;
     } catch (error) {
       const failures = failuresOf(
         () => syscalls.close(fd),
@@ -103,6 +123,7 @@ export class Device implements DeviceIdentity, AsyncDisposable {
    * @throws IospanError `ERR_IOSPAN_NOT_SUPPORTED` when the device has no such region.
    */
   region(nameOrIndex: string | number): Region {
+    if (this.closed && this.removal.aborted) throw this.removal.reason;
     const found = this.#regions.find(({ name, index }) => name === nameOrIndex || index === nameOrIndex);
     if (found !== undefined) return found;
     throw new IospanError("ERR_IOSPAN_NOT_SUPPORTED", `${this.name} has no region ${nameOrIndex}`, {
@@ -142,8 +163,70 @@ export class Device implements DeviceIdentity, AsyncDisposable {
           message: `${this.name} was not reset`,
           hint: "the kernel log says more: dmesg | grep -e vfio -e pci",
         },
+        { [errno.EAGAIN]: busyElsewhere(this.name) },
       );
     }
+  }
+
+  /**
+   * What {@link hotReset} would hit, and whether the kernel lets it happen now. Changes nothing.
+   * @throws IospanError `ERR_IOSPAN_SYSCALL` when the kernel does not tell.
+   */
+  hotResetScope(): HotResetScope {
+    const fd = this.#openFd();
+    if (this.bus !== "pci") return { devices: [], possible: false, reason: `it is a ${this.bus} device` };
+    return readHotResetScope(this.#syscalls, fd, { device: this.name, iommu: this.iommu });
+  }
+
+  /**
+   * Resets all functions of the device's slot, or all devices on its bus: for a device without a reset of its own, and for
+   * one that hangs so that its own does not help. All of them must be the caller's, see {@link hotResetScope}. Those that this
+   * process has open do no DMA from before the reset on; as after {@link reset} the kernel has restored their configuration
+   * space, and their interrupts are armed as before: what was told to their registers is lost. Off the event loop: takes a
+   * second and more.
+   * @throws IospanError `ERR_IOSPAN_NOT_SUPPORTED` where there is no such reset, `ERR_IOSPAN_RESET_REFUSED` naming the device
+   * that is not the caller's; nothing was reset then.
+   */
+  async hotReset(): Promise<void> {
+    const about = { device: this.name, iommu: this.iommu };
+    const scope = this.hotResetScope();
+    if (!scope.possible) throw hotResetImpossible(scope, about);
+    const hit = new Set(scope.devices.map(({ name }) => name));
+    const open = [...openDevices.of(this.#syscalls)].filter(({ name }) => hit.has(name));
+    await withoutDma(open, () => resetSlotOrBus(this.#syscalls, this.#openFd(), scope, about));
+  }
+
+  /** @internal Whether it may master the bus again: not once {@link silence} was called. */
+  get silenced(): boolean {
+    return this.#silent;
+  }
+
+  /**
+   * Sets the token that virtual functions of this physical function, and whoever opens it while they are in use, have to name
+   * from now on. The kernel gives a random one to a function that was opened without.
+   * @param uuid such as `crypto.randomUUID()` gives.
+   * @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` for what is no UUID, `ERR_IOSPAN_NOT_SUPPORTED` for a device that is no
+   * physical function with SR-IOV on vfio-pci.
+   */
+  setVfToken(uuid: string): void {
+    setVfToken(this.#syscalls, this.#openFd(), uuid, { device: this.name, iommu: this.iommu });
+  }
+
+  /**
+   * @internal The space's part.
+   *
+   * From now on `onRequest` is called when the kernel asks for the device back, after {@link removal} was aborted. Does
+   * nothing for a device that it never asks for.
+   * @throws IospanError `ERR_IOSPAN_INTERRUPT_REFUSED`.
+   */
+  watchRemoval(onRequest: () => void): void {
+    const index = this.#interrupts.request;
+    if (index === undefined) return;
+    const owner = { device: this.name, iommu: this.iommu };
+    this.#watch = RemovalWatch.arm(this.#syscalls, index, owner, () => {
+      this.#removing.abort(deviceRemoved(this.name, this.iommu));
+      onRequest();
+    });
   }
 
   /**
@@ -155,6 +238,7 @@ export class Device implements DeviceIdentity, AsyncDisposable {
    */
   silence(): readonly unknown[] {
     if (this.closed) return [];
+    this.#silent = true;
     const failures = [...this.#interrupts.closeAll()];
     try {
       this.pciConfig?.setBusMaster(false);
@@ -167,6 +251,20 @@ export class Device implements DeviceIdentity, AsyncDisposable {
   /**
    * @internal The space's part.
    *
+   * {@link reset}, of a device that is to be closed and is silent. Whoever takes it from its driver meanwhile, or resets it, holds
+   * its lock, which a reset does not wait for (drivers/pci/pci.c, pci_try_reset_function: EAGAIN); nothing is wrong then.
+   */
+  async resetLast(): Promise<void> {
+    try {
+      await this.reset();
+    } catch (error) {
+      if (!(error instanceof IospanError && error.errno === errno.EAGAIN)) throw error;
+    }
+  }
+
+  /**
+   * @internal The space's part.
+   *
    * {@link silence}, then a reset where there is one.
    * @returns what went wrong.
    */
@@ -174,7 +272,7 @@ export class Device implements DeviceIdentity, AsyncDisposable {
     if (this.closed) return [];
     const failures = [...this.silence()];
     try {
-      if (this.resettable) await this.reset();
+      if (this.resettable) await this.resetLast();
     } catch (error) {
       failures.push(error);
     }
@@ -191,10 +289,11 @@ export class Device implements DeviceIdentity, AsyncDisposable {
     const fd = this.#fd;
     if (fd === undefined) return [];
     this.#fd = undefined;
+    openDevices.of(this.#syscalls).delete(this);
     const failures = this.#interrupts.closeAll();
     const regions = this.#regions.map((region) => () => region.close());
     const steps = [...regions, () => this.#syscalls.close(fd), () => this.#source.deviceClosed?.()];
-    return [...failures, ...failuresOf(...steps)];
+    return [...failures, ...failuresOf(...steps), ...(this.#watch?.close() ?? [])];
   }
 
   /** @internal A space has opened it, and closes it. */
@@ -230,6 +329,7 @@ export class Device implements DeviceIdentity, AsyncDisposable {
 
   #openFd(): Fd {
     if (this.#fd !== undefined) return this.#fd;
+    if (this.removal.aborted) throw this.removal.reason;
     throw new IospanError("ERR_IOSPAN_RELEASED", `${this.name} is closed`, {
       device: this.name,
       iommu: this.iommu,
@@ -238,48 +338,11 @@ export class Device implements DeviceIdentity, AsyncDisposable {
   }
 }
 
-function tellsNothing(error: unknown, { name, iommu }: DeviceIdentity): unknown {
-  return refusal(
-    error,
-    { device: name, iommu },
-    {
-      code: "ERR_IOSPAN_SYSCALL",
-      message: `${name} does not tell what it has`,
-      hint: "the kernel log says more: dmesg | grep vfio",
-    },
-  );
-}
-
-function readDeviceInfo(syscalls: Syscalls, fd: Fd): Decoded<typeof deviceInfo> {
-  const bytes = deviceInfo.encode();
-  syscalls.ioctl(fd, VFIO_DEVICE_GET_INFO, bytes);
-  return deviceInfo.decode(bytes);
-}
-
-/** More regions than any device has; the kernel would be asked about each. */
-const MOST_REGIONS = 256;
-
-function readRegions(syscalls: Syscalls, fd: Fd, identity: DeviceIdentity, count: number): readonly Region[] {
-  const { name, bus } = identity;
-  if (count > MOST_REGIONS) {
-    throw malformedAnswer(`the kernel says that ${name} has ${count} regions`);
-  }
-  const regions: Region[] = [];
-  for (let index = 0; index < count; index += 1) {
-    const label = (bus === "pci" ? PCI_REGION_NAMES.get(index) : undefined) ?? `region${index}`;
-    const read = () => readRegionInfo(syscalls, fd, index, label);
-    const info = bus === "pci" && index === VFIO_PCI_REGION_INDEX.VGA ? tolerant(read) : read();
-    if (info !== undefined) regions.push(new Region(syscalls, identity, fd, info));
-  }
-  return regions;
-}
-
-/** vfio-pci counts its VGA index always, and answers EINVAL for it on a device that is no display. */
-function tolerant(read: () => RegionInfo | undefined): RegionInfo | undefined {
-  try {
-    return read();
-  } catch (error) {
-    if (error instanceof SyscallError && error.errno === errno.EINVAL) return undefined;
-    throw error;
-  }
+/** pci_try_reset_function does not wait for the device's lock. */
+function busyElsewhere(name: string): Meaning {
+  return {
+    code: "ERR_IOSPAN_RESET_REFUSED",
+    message: `${name} was not reset: somebody is resetting it, or taking it from its driver`,
+    hint: "try again; while the kernel asks for it back (device.removal), only closing it helps",
+  };
 }

@@ -1,9 +1,11 @@
 import { errno } from "../abi/errno.js";
+import { IospanError } from "../errors.js";
 import { formatHolders, groupHolders, ownPid } from "../machine/group-holders.js";
 import type { Syscalls } from "../syscalls/syscalls.js";
 import { unsafeInterrupts } from "./container-refusals.js";
 import type { Group, GroupIdentity } from "./group.js";
 import { deviceCgroupHint, type Meaning, refusal, shortages } from "./refusal.js";
+import { vfTokenMeanings } from "./vf-token.js";
 
 /** Why `/dev/vfio/N` could not be opened (drivers/vfio/group.c, vfio_group_fops_open). */
 export function groupOpenRefused(error: unknown, group: GroupIdentity, syscalls: Syscalls): unknown {
@@ -124,8 +126,18 @@ export function unsetContainerRefused(error: unknown, { id, device, iommu }: Gro
   );
 }
 
+/** A group that is not taken out of an iommufd, which would let it go. */
+export function devicesOpen({ id, device, iommu }: GroupIdentity, count: number): IospanError {
+  const message = `group ${id} of ${device} cannot leave its container: ${count} of its devices ${count === 1 ? "is" : "are"} open`;
+  return new IospanError("ERR_IOSPAN_BUSY", message, {
+    device,
+    iommu,
+    hint: "close its devices and release their regions first",
+  });
+}
+
 /** Why a device could not be opened (drivers/vfio/group.c, vfio_group_ioctl_get_device_fd). */
-export function deviceRefused(error: unknown, { id, iommu }: Group, device: string): unknown {
+export function deviceRefused(error: unknown, { id, iommu }: Group, device: string, vfToken?: string): unknown {
   const refused = { code: "ERR_IOSPAN_SYSCALL", message: `${device} cannot be opened` } as const;
   return refusal(
     error,
@@ -133,6 +145,7 @@ export function deviceRefused(error: unknown, { id, iommu }: Group, device: stri
     { ...refused, hint: "the kernel log says more: dmesg | grep vfio" },
     {
       ...shortages(refused),
+      ...vfTokenMeanings(device, vfToken),
       [errno.ENODEV]: {
         code: "ERR_IOSPAN_WRONG_DRIVER",
         message: `group ${id} has no device ${device} bound to a VFIO driver`,

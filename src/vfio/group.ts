@@ -1,3 +1,4 @@
+import { errno } from "../abi/errno.js";
 import {
   containerFd,
   groupStatus,
@@ -9,10 +10,23 @@ import {
 } from "../abi/vfio-group.js";
 import { IospanError } from "../errors.js";
 import { O_RDWR } from "../syscalls/mmap-flags.js";
-import type { Fd, Syscalls } from "../syscalls/syscalls.js";
+import { type Fd, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
+import { compatDeviceRefused } from "./compat-device-refusals.js";
+import type { ContainerKind } from "./container-kind.js";
 import { failuresOf, withFailures } from "./failures.js";
-import { deviceRefused, groupOpenRefused, setContainerRefused, unsetContainerRefused } from "./group-refusals.js";
+import {
+  deviceRefused,
+  devicesOpen,
+  groupOpenRefused,
+  setContainerRefused,
+  unsetContainerRefused,
+} from "./group-refusals.js";
+import { PerKernel } from "./per-kernel.js";
 import { unexplained } from "./refusal.js";
+import { vfTokenBytes } from "./vf-token.js";
+
+/** @internal The groups that this process has open here, by number. */
+export const openGroups: PerKernel<Map<number, Fd>> = new PerKernel(() => new Map());
 
 /** Whom a group belongs to, for messages and for choosing a container. */
 export interface GroupIdentity {
@@ -34,6 +48,9 @@ export class Group implements GroupIdentity, Disposable {
   readonly device: string;
   readonly #syscalls: Syscalls;
   #fd: Fd | undefined;
+  #container: ContainerKind | undefined;
+  /** Descriptors of devices that it gave out, or is about to. */
+  #devices = 0;
 
   private constructor(syscalls: Syscalls, fd: Fd, identity: GroupIdentity) {
     this.#syscalls = syscalls;
@@ -41,6 +58,7 @@ export class Group implements GroupIdentity, Disposable {
     this.id = identity.id;
     this.iommu = identity.iommu;
     this.device = identity.device;
+    openGroups.of(syscalls).set(this.id, fd);
   }
 
   /**
@@ -70,44 +88,61 @@ export class Group implements GroupIdentity, Disposable {
   }
 
   /** @internal For {@link Container.attach}. */
-  setContainer(container: Fd): void {
+  setContainer(container: Fd, kind: ContainerKind = "type1"): void {
     try {
       this.#syscalls.ioctl(this.#openFd(), VFIO_GROUP_SET_CONTAINER, containerFd.encode({ fd: container }));
     } catch (error) {
       throw setContainerRefused(error, this);
     }
+    this.#container = kind;
   }
 
-  /** @internal For {@link Container.detach}. */
+  /** @internal For {@link Container.detach}. An iommufd is left even with open devices, which would go on as before: not here. */
   unsetContainer(): void {
+    if (this.#container === "iommufd" && this.#devices > 0) throw devicesOpen(this, this.#devices);
     try {
       this.#syscalls.ioctl(this.#openFd(), VFIO_GROUP_UNSET_CONTAINER, 0);
     } catch (error) {
-      throw unsetContainerRefused(error, this);
+      if (!this.#isOutAlready(error)) throw unsetContainerRefused(error, this);
     }
+    this.#container = undefined;
   }
 
   /**
-   * Opens a device of the group, which resets it where it can be reset. Off the event loop: a reset takes its time.
+   * Opens a device of the group, which resets it where it can be reset. Off the event loop: a reset takes its time. Where the
+   * container is an iommufd, that also brings the device to the mappings there are, and is refused where it cannot have them.
    * @param name the kernel's name of the device.
+   * @param vfToken a UUID: for a virtual function whose physical function is on vfio-pci, and for such a physical function.
+   * @throws IospanError `ERR_IOSPAN_VF_TOKEN` where it is missing, wrong, or not asked for.
    */
-  async deviceFd(name: string): Promise<Fd> {
-    const argument = new TextEncoder().encode(`${name}\0`);
+  async deviceFd(name: string, vfToken?: string): Promise<Fd> {
+    if (vfToken !== undefined) vfTokenBytes(vfToken);
+    const argument = new TextEncoder().encode(vfToken === undefined ? `${name}\0` : `${name} vf_token=${vfToken}\0`);
+    this.#devices += 1;
     try {
       return (await this.#syscalls.ioctlAsync(this.#openFd(), VFIO_GROUP_GET_DEVICE_FD, argument)) as Fd;
     } catch (error) {
-      throw deviceRefused(error, this, name);
+      this.#devices -= 1;
+      const explained = this.#container === "iommufd" ? compatDeviceRefused : deviceRefused;
+      throw explained(error, this, name, vfToken);
     }
   }
 
+  /** @internal A descriptor that {@link deviceFd} gave out is closed. */
+  deviceClosed(): void {
+    this.#devices -= 1;
+  }
+
   /**
-   * Closes the group, which takes it out of its container if no device of it is open.
+   * Closes the group, which takes it out of its container if no device of it is open; of one that is an iommufd in any case, and
+   * its open devices stay as they are.
    * @throws IospanError when the kernel reports an error; the group is closed all the same.
    */
   close(): void {
     const fd = this.#fd;
     this.#fd = undefined;
     if (fd === undefined) return;
+    openGroups.of(this.#syscalls).delete(this.id);
     try {
       this.#syscalls.close(fd);
     } catch (error) {
@@ -119,9 +154,25 @@ export class Group implements GroupIdentity, Disposable {
     this.close();
   }
 
-  #checkViable(): void {
+  /** With the last of its devices that is taken from VFIO the kernel takes it out itself (group.c, vfio_device_remove_group). */
+  #isOutAlready(refused: unknown): boolean {
+    if (!isErrno(refused, errno.EINVAL)) return false;
+    try {
+      this.#status();
+      return false;
+    } catch (error) {
+      return isErrno(error, errno.ENODEV);
+    }
+  }
+
+  #status(): Uint8Array {
     const bytes = groupStatus.encode();
     this.#syscalls.ioctl(this.#openFd(), VFIO_GROUP_GET_STATUS, bytes);
+    return bytes;
+  }
+
+  #checkViable(): void {
+    const bytes = this.#status();
     if ((groupStatus.decode(bytes).flags & VFIO_GROUP_FLAGS.VIABLE) !== 0) return;
     throw new IospanError(
       "ERR_IOSPAN_GROUP_NOT_VIABLE",
@@ -129,7 +180,9 @@ export class Group implements GroupIdentity, Disposable {
       {
         device: this.device,
         iommu: this.iommu,
-        hint: `bind them all to vfio: ls /sys/kernel/iommu_groups/${this.id}/devices`,
+        hint:
+          `bind them all to vfio: ls /sys/kernel/iommu_groups/${this.id}/devices; a device that somebody has open in an ` +
+          "iommufd counts, too: close it",
       },
     );
   }
@@ -143,3 +196,5 @@ export class Group implements GroupIdentity, Disposable {
     });
   }
 }
+
+const isErrno = (error: unknown, number: number): boolean => error instanceof SyscallError && error.errno === number;

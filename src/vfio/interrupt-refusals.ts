@@ -20,10 +20,11 @@ export function noInterrupt(owner: InterruptOwner, kind: string, vector: number,
 }
 
 /** A vector can signal one eventfd. */
-export function listenedToAlready(owner: InterruptOwner, label: string): IospanError {
+export function listenedToAlready(owner: InterruptOwner, kind: InterruptKind, label: string): IospanError {
+  const bySpace = "a device of a space is listened to by it: device.removal, and options.onRemoval of its open(), tell";
   return new IospanError("ERR_IOSPAN_BUSY", `${label} is listened to already`, {
     ...owner,
-    hint: "close the other interrupt object first",
+    hint: kind === "req" ? bySpace : "close the other interrupt object first",
   });
 }
 

@@ -62,6 +62,11 @@ export class Interrupts {
     this.#sources = bus === "pci" ? pciSources(syscalls, fd, count) : platformSources(syscalls, fd, count, this.#owner);
   }
 
+  /** What signals that the kernel wants the device back; undefined where there is none such. */
+  get request(): InterruptIndex | undefined {
+    return this.#sources.find(({ kind }) => kind === "req")?.indexes[0];
+  }
+
   get available(): readonly InterruptInfo[] {
     return this.#sources.map(({ kind, count }) => ({ kind, count }));
   }
@@ -76,7 +81,7 @@ export class Interrupts {
     signal?.throwIfAborted();
     const { index, within } = this.#find(kind, vector);
     const label = `${kind} ${vector} of ${this.#owner.device}`;
-    if (index.isArmed(within)) throw listenedToAlready(this.#owner, label);
+    if (index.isArmed(within)) throw listenedToAlready(this.#owner, kind, label);
     try {
       const interrupt = this.#arm(index, within, label, signal);
       this.#listening.set(interrupt, index);

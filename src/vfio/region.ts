@@ -2,7 +2,9 @@ import { IospanError } from "../errors.js";
 import { hex } from "../iova.js";
 import { PROT_READ, PROT_WRITE } from "../syscalls/mmap-flags.js";
 import { type Fd, factsOf, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
+import { failuresOf } from "./failures.js";
 import { MappedAreas, type MappedRegisters } from "./mapped-areas.js";
+import { RegionUsers } from "./region-users.js";
 
 /** A part of a region that may be mapped into the process; bytes from the region's start. */
 export interface MmapArea {
@@ -25,6 +27,15 @@ export interface RegionInfo {
   readonly mmapAreas: readonly MmapArea[];
 }
 
+/** @internal What it takes to have the kernel do something with an open device's region. */
+export interface RegionHandle {
+  readonly syscalls: Syscalls;
+  readonly fd: Fd;
+  readonly device: string;
+  readonly iommu: string;
+  readonly region: RegionInfo;
+}
+
 type Width = 1 | 2 | 4 | 8;
 
 /**
@@ -36,7 +47,9 @@ type Width = 1 | 2 | 4 | 8;
  * A mapped BAR answers only while the function decodes memory (the command register's bit 1) and is powered: touching it
  * otherwise is a SIGBUS, which ends the process.
  *
- * After the device is closed every access throws `ERR_IOSPAN_RELEASED`.
+ * Other devices reach it by DMA, peer to peer, where a space maps it: `space.map(region)`.
+ *
+ * After the device is closed every access throws `ERR_IOSPAN_RELEASED`, and nothing is mapped of it any more.
  */
 export class Region implements RegionInfo {
   readonly index: number;
@@ -49,6 +62,8 @@ export class Region implements RegionInfo {
   readonly #device: string;
   readonly #iommu: string;
   readonly #syscalls: Syscalls;
+  /** @internal Who else has its registers: mappings for other devices. They end when the device is closed. */
+  readonly users: RegionUsers = new RegionUsers();
   #fd: Fd | undefined;
   #mapped: MappedAreas | undefined;
 
@@ -121,12 +136,28 @@ export class Region implements RegionInfo {
     return bytes;
   }
 
-  /** @internal The device's part: takes the registers away from everybody who still holds the region. */
+  /** @internal @throws IospanError `ERR_IOSPAN_RELEASED` once the device is closed. */
+  get handle(): RegionHandle {
+    return {
+      syscalls: this.#syscalls,
+      fd: this.#openFd(),
+      device: this.#device,
+      iommu: this.#iommu,
+      region: this,
+    };
+  }
+
+  /**
+   * @internal The device's part: takes the registers away from everybody who still holds the region, before the device is
+   * closed. A mapping for other devices has to go first, since its mmap keeps the device open in the kernel.
+   */
   close(): void {
+    const failures = [...this.users.endAll()];
     this.#fd = undefined;
     const mapped = this.#mapped;
     this.#mapped = undefined;
-    mapped?.release();
+    failures.push(...failuresOf(() => mapped?.release()));
+    if (failures.length > 0) throw failures[0];
   }
 
   #readableArea(offset: number, width: Width): MappedRegisters | undefined {

@@ -33,10 +33,10 @@ async function attached(): Promise<{ container: Container; group: Group }> {
 const mapping: DmaMapping = { iova: iova(0x10000), address: 0x7e0000000000n, size: 4 * PAGE, access: "read-write" };
 
 describe("opening a container", () => {
-  it("makes sure of the version and of type1", async () => {
+  it("makes sure of the version and of type1, and finds out whose it is", async () => {
     const container = await Container.open(kernel.syscalls);
-    expect(container).toMatchObject({ closed: false, iommus: "" });
-    expect(kernel.log).toEqual(["VFIO_GET_API_VERSION 20", "VFIO_CHECK_EXTENSION 20"]);
+    expect(container).toMatchObject({ closed: false, iommus: "", kind: "type1" });
+    expect(kernel.log).toEqual(["VFIO_GET_API_VERSION 20", "VFIO_CHECK_EXTENSION 20", "VFIO_CHECK_EXTENSION 20"]);
   });
 
   it.each([

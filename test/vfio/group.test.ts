@@ -151,6 +151,18 @@ describe("an open group", () => {
     expect(errorOf(() => group.unsetContainer())).toMatchObject({ code: "ERR_IOSPAN_BUSY", errno: errno.EBUSY });
   });
 
+  it("is out of its container when its last device was taken from VFIO, and only then", async () => {
+    const group = await open();
+    kernel.refuse["VFIO_GROUP_UNSET_CONTAINER"] = "EINVAL";
+    expect(errorOf(() => group.unsetContainer())).toMatchObject({ errno: errno.EINVAL });
+    kernel.refuse["VFIO_GROUP_GET_STATUS"] = "EIO";
+    expect(errorOf(() => group.unsetContainer())).toMatchObject({ errno: errno.EINVAL });
+    kernel.refuse["VFIO_GROUP_GET_STATUS"] = "ENODEV";
+    group.unsetContainer();
+    kernel.refuse["VFIO_GROUP_UNSET_CONTAINER"] = "EBUSY";
+    expect(errorOf(() => group.unsetContainer())).toMatchObject({ code: "ERR_IOSPAN_BUSY" });
+  });
+
   it("says that the process has too many files open when a device cannot be opened for that", async () => {
     const group = await open();
     kernel.refuse["VFIO_GROUP_GET_DEVICE_FD"] = "EMFILE";

@@ -27,7 +27,7 @@ describe("noInterrupt", () => {
 
 describe("listenedToAlready", () => {
   it("says which", () => {
-    expect(listenedToAlready(OWNER, "msi 0 of d")).toMatchObject({ ...OWNER, code: "ERR_IOSPAN_BUSY" });
+    expect(listenedToAlready(OWNER, "msi", "msi 0 of d")).toMatchObject({ ...OWNER, code: "ERR_IOSPAN_BUSY" });
   });
 });
 

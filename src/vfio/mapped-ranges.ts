@@ -1,0 +1,45 @@
+import type { IovaSize } from "./mapping-probe.js";
+
+/**
+ * The mappings that were made in a container, so that an unmap can be known to cut one before the kernel is asked: an iommufd
+ * unmaps what lies below that one first, and refuses then (io_pagetable.c, iopt_unmap_iova_range).
+ */
+export class MappedRanges {
+  readonly #sizes = new Map<bigint, bigint>();
+
+  add({ iova, size }: IovaSize): void {
+    this.#sizes.set(iova, size);
+  }
+
+  /** Takes out what lies inside of a range. */
+  remove(range: IovaSize): void {
+    if (this.#sizes.get(range.iova) === range.size) {
+      this.#sizes.delete(range.iova);
+      return;
+    }
+    for (const [iova, size] of this.#sizes) if (isInside({ iova, size }, range)) this.#sizes.delete(iova);
+  }
+
+  clear(): void {
+    this.#sizes.clear();
+  }
+
+  /** A mapping that reaches into a range and out of it. */
+  cutBy(range: IovaSize): IovaSize | undefined {
+    // What was mapped as a whole is nearly always unmapped as one.
+    if (this.#sizes.get(range.iova) === range.size) return undefined;
+    for (const [iova, size] of this.#sizes) {
+      const mapping = { iova, size };
+      if (overlap(mapping, range) && !isInside(mapping, range)) return mapping;
+    }
+    return undefined;
+  }
+}
+
+function isInside(inner: IovaSize, outer: IovaSize): boolean {
+  return inner.iova >= outer.iova && inner.iova + inner.size <= outer.iova + outer.size;
+}
+
+function overlap(a: IovaSize, b: IovaSize): boolean {
+  return a.iova < b.iova + b.size && b.iova < a.iova + a.size;
+}
