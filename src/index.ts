@@ -12,9 +12,12 @@ export {
 export { type ErrorCode, errorCodes, IospanError, type IospanErrorFacts } from "./errors.js";
 export { BoundDevice } from "./iommufd/bound-device.js";
 export type { CdevIdentity } from "./iommufd/cdev-refusals.js";
-export { HwPageTable } from "./iommufd/hw-page-table.js";
+export { DirtyPages } from "./iommufd/dirty-pages.js";
+export type { HardwareInfo, Smmuv3Info } from "./iommufd/hardware-info.js";
+export { type DirtyQuestion, HwPageTable, type PageTableOptions } from "./iommufd/hw-page-table.js";
+export type { CopiedMapping, FileMapping, UnplacedMapping } from "./iommufd/io-mapping.js";
 export { Ioas } from "./iommufd/ioas.js";
-export { Iommufd } from "./iommufd/iommufd.js";
+export { Iommufd, type LimitMode } from "./iommufd/iommufd.js";
 export type { IovaRules } from "./iommufd/iova-ranges-call.js";
 export { hex, type Iova, type IovaRange, iova } from "./iova.js";
 export { findDevice, listDevices } from "./machine/devices.js";
@@ -37,11 +40,13 @@ export { simulate } from "./sim/simulate.js";
 export type { SimulatedBugs, SimulateOptions } from "./sim/simulate-options.js";
 export type { SimulatedInterface, SimulatedMachine, SimulatedSmmu } from "./sim/simulated-machine.js";
 export type { AuditDifference, AuditProblem, AuditReport } from "./space/audit.js";
+export type { DeviceRequest } from "./space/device-request.js";
 export { DmaMemory, type DmaMemoryOptions, type HugePages } from "./space/dma-memory.js";
 export { type AllocateBufferOptions, IoAddressSpace, type OpenOptions } from "./space/io-address-space.js";
 export type { ExplainedIovaRanges, ExplainedPageSizes, RemovedIovaRange } from "./space/iova-ranges.js";
 export type { MapOptions } from "./space/map-request.js";
 export { DmaBuffer, Mapping } from "./space/mapping.js";
+export { type PeerMechanism, type PeerToPeer, peerMechanisms } from "./space/peer-to-peer.js";
 export type { StrategyTrial } from "./space/strategies/auto.js";
 export { iommufdStrategyNames, type StrategyName, strategyNames } from "./space/strategies/strategy.js";
 export { type Fault, type FaultySyscalls, faulty } from "./syscalls/faulty.js";
@@ -54,11 +59,13 @@ export {
   type ResourceLimit,
   SyscallError,
   type Syscalls,
+  type WatchOptions,
 } from "./syscalls/syscalls.js";
 export { sysfsTraces, type TraceOptions, traced } from "./syscalls/traced.js";
 export { type Access, Container, type ContainerInfo, type DmaMapping } from "./vfio/container.js";
 export { Device, type DeviceIdentity, type DeviceSource } from "./vfio/device.js";
 export { Group, type GroupIdentity } from "./vfio/group.js";
+export type { HotResetDevice, HotResetScope } from "./vfio/hot-reset-scope.js";
 export { Interrupt, type InterruptEvent, type InterruptOptions } from "./vfio/interrupt.js";
 export type { InterruptInfo, InterruptKind } from "./vfio/interrupts.js";
 export type { PciConfig } from "./vfio/pci-config.js";

@@ -50,7 +50,7 @@ async function main(): Promise<void> {
   const strategy = strategyNames.find((name) => name === values.strategy) ?? (values.strategy as "auto");
   await using space = await IoAddressSpace.open(seen, names, { strategy });
   for (const name of space.interfaces) console.log(`${name} is behind ${space.interface(name).iommu}`);
-  console.log(`strategy: ${space.strategy} (${space.plan.at(-1)?.reason})`);
+  console.log(`strategy: ${space.strategy} (${space.plan.find(({ chosen }) => chosen)?.reason})`);
   await using engine = await DualPathEngine.open(space, { function: onPci, port });
   using buffer = space.allocate(4 * MiB);
   for (const { via, bytesPerSecond } of await throughput(engine, buffer)) {

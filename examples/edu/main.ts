@@ -31,7 +31,7 @@ async function main(): Promise<void> {
     const strategy = strategyNames.find((name) => name === values.strategy) ?? (values.strategy as "auto");
     await using space = await IoAddressSpace.open(machine, names, { strategy });
     for (const name of space.interfaces) console.log(`${name} is behind ${space.interface(name).iommu}`);
-    console.log(`strategy: ${space.strategy} (${space.plan.at(-1)?.reason})`);
+    console.log(`strategy: ${space.strategy} (${space.plan.find(({ chosen }) => chosen)?.reason})`);
     console.log(await roundTrip(space, values.msi ? "msi" : "poll"));
   } finally {
     for (const binding of bindings.reverse()) restore(binding);

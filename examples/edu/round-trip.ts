@@ -16,7 +16,7 @@ export async function roundTrip(space: IoAddressSpace, completion: Completion): 
 
 async function copyAndCompare(engine: Edu, buffer: DmaBuffer, seed: number, completion: Completion): Promise<void> {
   const source = buffer.bytes.subarray(0, EDU_BUFFER_SIZE);
-  const target = buffer.bytes.subarray(EDU_BUFFER_SIZE);
+  const target = buffer.bytes.subarray(EDU_BUFFER_SIZE, 2 * EDU_BUFFER_SIZE);
   for (let i = 0; i < EDU_BUFFER_SIZE; i += 1) source[i] = (i * 7 + seed * 31) & 0xff;
   target.fill(0);
   await engine.copy(buffer.iova, iova(buffer.iova + BigInt(EDU_BUFFER_SIZE)), EDU_BUFFER_SIZE, completion);

@@ -2,10 +2,12 @@ import { IospanError } from "../errors.js";
 import type { DeviceState } from "../machine/machine.js";
 import type { Access } from "../vfio/container.js";
 import type { Device } from "../vfio/device.js";
+import { deviceRemoved } from "../vfio/removal-watch.js";
 import type { AuditSubject } from "./audit.js";
 import { accessOf, type MappingRecord } from "./ledger.js";
 import { checkWithinLimits, intersectLimits, type LimitSource, type SpaceLimits } from "./limits.js";
 import type { Reach } from "./map-everywhere.js";
+import { mapStep } from "./map-step.js";
 import { inconsistent, Rollback } from "./rollback.js";
 import type { Attachment, MapTarget, Strategy } from "./strategies/strategy.js";
 
@@ -26,11 +28,18 @@ export class Interfaces {
   readonly #pageSize: number;
   readonly #entries = new Map<string, Entry>();
   readonly #targets = new Map<MapTarget, TargetState>();
+  /** Devices that the kernel has taken back, until they come again. */
+  readonly #removed = new Map<string, Device>();
+  /** Interfaces that mappings are limited to, once they were found to be there: a device may go while its mapping stays. */
+  readonly #known = new WeakSet<ReadonlyMap<string, Access>>();
+  readonly #onRequest: (device: Device) => void;
   #limits: SpaceLimits;
 
-  constructor(strategy: Strategy, pageSize: number) {
+  /** @param onRequest told when the kernel asks for a device back. */
+  constructor(strategy: Strategy, pageSize: number, onRequest: (device: Device) => void = () => {}) {
     this.#strategy = strategy;
     this.#pageSize = pageSize;
+    this.#onRequest = onRequest;
     this.#limits = intersectLimits([], pageSize);
   }
 
@@ -47,15 +56,31 @@ export class Interfaces {
     return this.#entries.get(name)?.device;
   }
 
+  /** Whether the kernel has asked for it back. */
+  isRemoved(name: string): boolean {
+    return this.#removed.has(name) || this.device(name)?.removal.aborted === true;
+  }
+
+  /** Why there is no such interface. */
+  missing(name: string): IospanError {
+    const removed = this.#removed.get(name);
+    return removed === undefined ? noSuchInterface(name, this.names) : deviceRemoved(name, removed.iommu);
+  }
+
   /**
    * Brings a device in, with every mapping that is not limited to others, opens it and, if it was reset by that, lets it
    * master the bus.
    * `adopt` is told the new limits last, when nothing can fail any more; should it throw, everything is undone.
    */
-  async attach(device: DeviceState, records: readonly MappingRecord[], adopt: (limits: SpaceLimits) => void) {
+  async attach(
+    device: DeviceState,
+    records: readonly MappingRecord[],
+    adopt: (limits: SpaceLimits) => void,
+    vfToken?: string,
+  ): Promise<void> {
     const rollback = new Rollback();
     try {
-      await this.#attach(device, records, adopt, rollback);
+      await this.#attach({ ...device, vfToken }, records, adopt, rollback);
     } catch (error) {
       const failures = rollback.run();
       throw failures.length === 0 ? error : inconsistent(`attaching ${device.name}`, error, failures);
@@ -63,29 +88,37 @@ export class Interfaces {
   }
 
   async #attach(
-    machineDevice: DeviceState,
+    { vfToken, ...machineDevice }: DeviceState & { readonly vfToken: string | undefined },
     records: readonly MappingRecord[],
     adopt: (limits: SpaceLimits) => void,
     rollback: Rollback,
   ): Promise<void> {
     const { name } = machineDevice;
-    const attachment = await this.#strategy.attach(machineDevice);
+    const attachment = await this.#strategy.attach(machineDevice, vfToken);
     rollback.did(() => throwFirst(attachment.detach()));
     const { target, fresh } = attachment;
     if (!fresh) this.#checkNotLimited(target, records, name);
+    const opened = attachment.deferred ? await open(attachment, rollback) : undefined;
     const state = readState(target, this.#targets.get(target)?.capacity);
     const limits = this.#limitsWith(target, state);
     checkWithinLimits(records, limits, name);
     if (fresh) await replay(target, records, name);
-    const device = await attachment.openDevice();
-    rollback.did(() => throwFirst(device.release()));
-    device.ownBySpace();
+    const device = opened ?? (await open(attachment, rollback));
+    device.watchRemoval(() => this.#onRequest(device));
     // What a device that cannot be reset was told to do before would run on: its driver says when it is ready.
     if (device.resettable) device.pciConfig?.setBusMaster(true);
     adopt(limits);
     this.#limits = limits;
     this.#targets.set(target, state);
     this.#entries.set(name, { device, attachment });
+    this.#removed.delete(name);
+  }
+
+  /** {@link detach} for a device that the kernel wants back: what is limited to it stays in the ledger, and is for it again if it comes back. */
+  async remove(name: string): Promise<readonly unknown[]> {
+    const device = this.device(name);
+    if (device !== undefined) this.#removed.set(name, device);
+    return this.detach(name);
   }
 
   /**
@@ -105,7 +138,9 @@ export class Interfaces {
     const devices = [...this.#entries.values()].map(({ device }) => device);
     // All are silent before the first reset begins, which takes its time.
     const failures = devices.flatMap((device) => device.silence());
-    const resets = devices.filter(({ closed, resettable }) => !closed && resettable).map((device) => device.reset());
+    const resets = devices
+      .filter(({ closed, resettable }) => !closed && resettable)
+      .map((device) => device.resetLast());
     const outcomes = await Promise.allSettled(resets);
     return [...failures, ...outcomes.flatMap((outcome) => (outcome.status === "rejected" ? [outcome.reason] : []))];
   }
@@ -128,7 +163,10 @@ export class Interfaces {
    * strategy or a shared IOMMU cannot tell its interfaces apart.
    */
   reaches(access: MappingRecord["access"]): readonly Reach[] {
-    if (typeof access !== "string") this.#checkKnown([...access.keys()]);
+    if (typeof access !== "string" && !this.#known.has(access)) {
+      this.#checkKnown([...access.keys()]);
+      this.#known.add(access);
+    }
     return [...this.#targets.keys()].flatMap((target) => {
       const shared = this.#sharedAccess(target, access);
       return shared === undefined ? [] : [{ target, access: shared }];
@@ -157,7 +195,7 @@ export class Interfaces {
       );
     }
     const unknown = names.find((name) => !this.#entries.has(name));
-    if (unknown !== undefined) throw noSuchInterface(unknown, this.names);
+    if (unknown !== undefined) throw this.missing(unknown);
   }
 
   #sharedAccess(target: MapTarget, access: MappingRecord["access"]): Access | undefined {
@@ -177,7 +215,8 @@ export class Interfaces {
   #checkNotLimited(target: MapTarget, records: readonly MappingRecord[], name: string): void {
     const others = this.#namesOn(target);
     const limited = records.find((record) => {
-      return typeof record.access !== "string" && others.some((other) => accessOf(record, other) !== undefined);
+      const own = accessOf(record, name);
+      return typeof record.access !== "string" && others.some((other) => accessOf(record, other) !== own);
     });
     if (limited === undefined) return;
     throw new IospanError(
@@ -205,6 +244,13 @@ export class Interfaces {
   }
 }
 
+async function open(attachment: Attachment, rollback: Rollback): Promise<Device> {
+  const device = await attachment.openDevice();
+  rollback.did(() => throwFirst(device.release()));
+  device.ownBySpace();
+  return device;
+}
+
 /** An empty target's number of available mappings is its capacity; a known capacity is kept. */
 function readState(target: MapTarget, capacity: number | undefined): TargetState {
   const info = target.info();
@@ -214,7 +260,7 @@ function readState(target: MapTarget, capacity: number | undefined): TargetState
 async function replay(target: MapTarget, records: readonly MappingRecord[], name: string): Promise<void> {
   for (const record of records) {
     const access = accessOf(record, name);
-    if (access !== undefined) await target.mapAsync({ ...record, access });
+    if (access !== undefined) await mapStep(target, record, access).later();
   }
 }
 

@@ -5,19 +5,28 @@ import type { DeviceState, Machine } from "../machine/machine.js";
 import { Snapshot } from "../machine/snapshot.js";
 import { requireVfioDriver } from "../machine/vfio-drivers.js";
 import type { Device } from "../vfio/device.js";
+import { failuresOf } from "../vfio/failures.js";
 import { unexplained, withFacts } from "../vfio/refusal.js";
+import { Region } from "../vfio/region.js";
+import { deviceRemoved } from "../vfio/removal-watch.js";
 import { type AuditReport, audit } from "./audit.js";
+import { type DeviceRequest, type WantedDevice, wantedDevice } from "./device-request.js";
 import { DmaMemory, type DmaMemoryOptions } from "./dma-memory.js";
-import { Interfaces, noSuchInterface } from "./interfaces.js";
+import { Interfaces } from "./interfaces.js";
 import type { ExplainedIovaRanges, ExplainedPageSizes } from "./iova-ranges.js";
 import type { MappingRecord } from "./ledger.js";
+import type { SpaceLimits } from "./limits.js";
 import type { MapOptions } from "./map-request.js";
 import { DmaBuffer, Mapping, type MappingOwner } from "./mapping.js";
 import { Mappings } from "./mappings.js";
 import { OperationGate } from "./operation-gate.js";
+import { endPeers, requireNoPeers, requireSameMachine } from "./peer-region.js";
+import { type PeerToPeer, peerToPeer } from "./peer-to-peer.js";
+import { type OnRemoval, type RemovalHost, Removals } from "./removals.js";
 import { inconsistent } from "./rollback.js";
 import {
   afterOthers,
+  checkOnRemoval,
   checkVerify,
   closedByVerify,
   closedError,
@@ -36,9 +45,17 @@ export interface OpenOptions {
   /**
    * The caller's own proof that every device reaches memory, such as a small transfer by each: it is given the space when all
    * devices are attached, before {@link IoAddressSpace.open} resolves. Where it throws, the space is closed; `auto` goes on to
-   * the next strategy. Kernels have been seen that attach a device without effect, which nothing but DMA tells.
+   * the next strategy. Kernels have been seen that attach a device without effect, which a container does not tell: DMA does.
    */
   readonly verify?: ((space: IoAddressSpace) => Promise<void> | void) | undefined;
+  /**
+   * Called when the kernel asks for a PCI device back, because it is unplugged or unbound from vfio-pci, right after
+   * {@link Device.removal} was aborted; to have a driver end its work. It is awaited, then the space takes the device out as
+   * {@link IoAddressSpace.detach} does, and the kernel goes on. The other devices keep working, and mappings that are limited to
+   * the one stay, for it to have again should it be attached again. What this function throws, and what goes wrong on the way
+   * out, {@link IoAddressSpace.close} reports; after that it is an unhandled rejection.
+   */
+  readonly onRemoval?: OnRemoval | undefined;
 }
 
 /** How {@link IoAddressSpace.allocate} makes a buffer. */
@@ -56,7 +73,7 @@ export interface AllocateBufferOptions
  * no IOMMU translates it any more.
  */
 export class IoAddressSpace implements AsyncDisposable {
-  /** Which strategy was chosen, and why the others were not. */
+  /** Which strategy was chosen, and why the others were not: those before it were tried, those after it were not. */
   readonly plan: readonly StrategyTrial[];
   readonly #machine: Machine;
   readonly #strategy: Strategy;
@@ -67,35 +84,48 @@ export class IoAddressSpace implements AsyncDisposable {
   readonly #late: unknown[] = [];
   #closed = false;
 
-  private constructor(machine: Machine, strategy: Strategy, plan: readonly StrategyTrial[]) {
+  private constructor(
+    machine: Machine,
+    strategy: Strategy,
+    plan: readonly StrategyTrial[],
+    onRemoval: OnRemoval | undefined,
+  ) {
     const { pageSize } = machine.syscalls;
     this.plan = plan;
     this.#machine = machine;
     this.#strategy = strategy;
-    this.#interfaces = new Interfaces(strategy, pageSize);
+    const { requested } = new Removals(this.#removalHost, onRemoval);
+    this.#interfaces = new Interfaces(strategy, pageSize, requested);
     this.#mappings = new Mappings(this.#interfaces, pageSize);
   }
 
   /**
    * Opens devices into one address space. They must be bound to a VFIO driver.
-   * @param devices the kernel's names, one or more: `0000:02:00.0`, `9030000.dma-port`.
+   * @param devices the kernel's names, one or more: `0000:02:00.0`, `9030000.dma-port`; with a VF token where SR-IOV takes one.
    * @throws IospanError saying which device, IOMMU and call refused, and what to do; nothing is left open.
    * `ERR_IOSPAN_VERIFY_FAILED` where `options.verify` threw, with that as the cause.
    */
-  static async open(machine: Machine, devices: readonly string[], options: OpenOptions = {}): Promise<IoAddressSpace> {
+  static async open(
+    machine: Machine,
+    devices: readonly DeviceRequest[],
+    options: OpenOptions = {},
+  ): Promise<IoAddressSpace> {
     if (!Array.isArray(devices) || devices.length === 0) {
       throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", "a space needs a list of devices", {
         hint: 'name one or more: ["0000:02:00.0"]',
       });
     }
     checkVerify(options.verify);
+    checkOnRemoval(options.onRemoval);
+    const wanted = devices.map(wantedDevice);
     const passedOver: StrategyTrial[] = [];
     const snapshot = new Snapshot(machine);
-    for (const { name, make, reason, last } of candidates(machine, options.strategy ?? "auto")) {
-      const space = new IoAddressSpace(machine, make(), [...passedOver, { strategy: name, chosen: true, reason }]);
-      const refused = (await space.#attachAll(devices, snapshot)) ?? (await space.#verify(devices, options.verify));
+    for (const { name, make, reason, rest } of candidates(machine, options.strategy ?? "auto")) {
+      const plan = [...passedOver, { strategy: name, chosen: true, reason }, ...rest];
+      const space = new IoAddressSpace(machine, make(), plan, options.onRemoval);
+      const refused = (await space.#attachAll(wanted, snapshot)) ?? (await space.#verify(wanted, options.verify));
       if (refused === undefined) return space;
-      if (last || !isStrategys(refused)) throw afterOthers(refused, passedOver);
+      if (rest.length === 0 || !isStrategys(refused)) throw afterOthers(refused, passedOver);
       passedOver.push({ strategy: name, chosen: false, reason: refused.message });
     }
     throw new RangeError("the last candidate was neither chosen nor refused");
@@ -145,12 +175,13 @@ export class IoAddressSpace implements AsyncDisposable {
    * A device of the space: its regions, interrupts and reset. The space closes it, so do not declare it with `using`.
    * Its DMA is let loose once it is attached if the kernel could reset it; else its `pciConfig.setBusMaster(true)` does,
    * when what it was told before is known to be harmless.
-   * @throws IospanError `ERR_IOSPAN_NO_DEVICE` when it is not in the space.
+   * @throws IospanError `ERR_IOSPAN_NO_DEVICE` when it is not in the space, `ERR_IOSPAN_DEVICE_REMOVED` when the kernel has
+   * taken it back.
    */
   interface(name: string): Device {
     if (this.#closed) throw closedError();
     const device = this.#interfaces.device(kernelName(name));
-    if (device === undefined) throw noSuchInterface(name, this.interfaces);
+    if (device === undefined) throw this.#interfaces.missing(kernelName(name));
     return device;
   }
 
@@ -164,7 +195,7 @@ export class IoAddressSpace implements AsyncDisposable {
       this.#checkUsable();
       const memory = DmaMemory.allocate(this.#machine, size, { ...options, alignment: this.granule });
       try {
-        return new DmaBuffer(this.#owner, this.#mappings.mapNow(memory, { ...options, ownsMemory: true }));
+        return new DmaBuffer(this.#owner, this.#mappings.mapNow(memory, { ...options, ownsMemory: true }), memory);
       } catch (error) {
         // After a failure that could not be undone a device may still see it: then it stays until the space is closed.
         if (this.broken === undefined) memory.release();
@@ -176,15 +207,39 @@ export class IoAddressSpace implements AsyncDisposable {
   /**
    * Maps memory of the caller's on every interface, or on those in `options.interfaces`. The memory cannot be released
    * while it is mapped.
-   * @throws IospanError when an argument is wrong or a kernel refuses; it is mapped nowhere then.
+   *
+   * With a region of a device, in this space or open elsewhere on the same machine, its registers are mapped: the interfaces
+   * reach them by DMA, peer to peer, where {@link peerToPeer} says that it is supported. A device of the space cannot be
+   * detached meanwhile. When a device with mapped registers is closed, or the kernel takes it back, those mappings end before.
+   * After a reset, and while the device does not decode memory, they differ: with type1 they stay
+   * (drivers/vfio/pci/vfio_pci_core.c, vfio_pci_zap_bars takes them from processes only); with iommufd no IOMMU translates
+   * them any more, for good, though the kernel counts them as mapped (drivers/iommu/iommufd/pages.c, iopt_revoke_notify):
+   * unmap them and map them anew.
+   * @throws IospanError when an argument is wrong or a kernel refuses; it is mapped nowhere then. `ERR_IOSPAN_NOT_SUPPORTED`
+   * for a region where {@link peerToPeer} says that it is not.
    */
-  map(memory: DmaMemory, options: MapOptions = {}): Promise<Mapping> {
+  map(memory: DmaMemory | Region, options: MapOptions = {}): Promise<Mapping> {
     return this.#gate.shared(async () => {
       this.#checkUsable();
+      if (memory instanceof Region) {
+        return new Mapping(this.#owner, await this.#mappings.mapRegion(memory, options, this.#machine));
+      }
       if (!(memory instanceof DmaMemory)) throw notDmaMemory();
       memory.requireOf(this.#machine);
       return new Mapping(this.#owner, await this.#mappings.mapLater(memory, options));
     });
+  }
+
+  /**
+   * Whether a region can be mapped for the interfaces of the space, how, and if not, why and what to do. The kernel is asked;
+   * nothing is mapped for any device. Whether the bus between two devices carries their accesses, only DMA tells.
+   * @param region of a device of this space, or of any open one on the same machine
+   * @throws IospanError `ERR_IOSPAN_RELEASED` when its device is closed.
+   */
+  peerToPeer(region: Region): PeerToPeer {
+    this.#checkUsable();
+    requireSameMachine(region, this.#machine);
+    return peerToPeer(region, this.#strategy.targets);
   }
 
   /** Unmaps a mapping of this space; the same as its own `unmap()`. */
@@ -201,23 +256,25 @@ export class IoAddressSpace implements AsyncDisposable {
    * Brings another device in. Every mapping is replayed to it, or nothing happens: a mapping that its IOMMU cannot have
    * is an error that names it.
    */
-  attach(device: string): Promise<void> {
+  attach(device: DeviceRequest): Promise<void> {
     return this.#gate.alone(async () => {
       this.#checkUsable();
-      await this.#attach(device, new Snapshot(this.#machine));
+      await this.#attach(wantedDevice(device), new Snapshot(this.#machine));
     });
   }
 
   /**
    * Quiesces a device and takes it out. The others keep their mappings, and without any device they are kept for the next.
-   * @throws IospanError `ERR_IOSPAN_BUSY` when a mapping is limited to it; `ERR_IOSPAN_CLOSE_INCOMPLETE` when it is out but
+   * @throws IospanError `ERR_IOSPAN_BUSY` when a mapping is limited to it, or is of its registers; `ERR_IOSPAN_CLOSE_INCOMPLETE` when it is out but
    * a step on the way failed.
    */
   detach(device: string): Promise<void> {
     return this.#gate.alone(async () => {
       this.#checkUsable();
-      const { name, iommu } = this.interface(device);
+      const leaving = this.interface(device);
+      const { name, iommu } = leaving;
       this.#checkNotNamed(name);
+      requireNoPeers(leaving);
       const failures = await this.#interfaces.detach(name);
       if (this.interfaces.length > 0) this.#mappings.adopt(this.#interfaces.limits);
       if (failures.length > 0) throw incomplete(`${name} is detached`, failures, { device: name, iommu });
@@ -280,9 +337,10 @@ export class IoAddressSpace implements AsyncDisposable {
   }
 
   /** @returns why they cannot all be attached; the space is closed then. */
-  async #attachAll(devices: readonly string[], snapshot: Snapshot): Promise<unknown> {
+  async #attachAll(devices: readonly WantedDevice[], snapshot: Snapshot): Promise<unknown> {
     try {
-      for (const device of devices) await this.#attach(device, snapshot);
+      // One by one through the gate: a device that was opened may be asked back already.
+      for (const device of devices) await this.#gate.alone(() => this.#attach(device, snapshot));
       return undefined;
     } catch (error) {
       return this.#closeFor(devices, error);
@@ -290,34 +348,54 @@ export class IoAddressSpace implements AsyncDisposable {
   }
 
   /** @returns why the caller does not believe it; the space is closed then. */
-  async #verify(devices: readonly string[], verify: OpenOptions["verify"]): Promise<unknown> {
+  async #verify(devices: readonly WantedDevice[], verify: OpenOptions["verify"]): Promise<unknown> {
     try {
       await verify?.(this);
       if (this.#closed) return closedByVerify();
       if (this.broken !== undefined) throw this.broken;
-      return undefined;
     } catch (error) {
       return this.#closeFor(devices, notVerified(this.strategy, error));
     }
+    const gone = devices.find(({ name }) => this.#interfaces.isRemoved(kernelName(name)));
+    if (gone === undefined) return undefined;
+    return this.#closeFor(devices, deviceRemoved(kernelName(gone.name), undefined));
   }
 
   /** Opening ends with this error. @returns it, with what else went wrong. */
-  async #closeFor(devices: readonly string[], error: unknown): Promise<unknown> {
+  async #closeFor(devices: readonly WantedDevice[], error: unknown): Promise<unknown> {
     try {
       await this.close();
     } catch (closing) {
-      return inconsistent(`opening ${devices.join(", ")}`, error, [closing]);
+      return inconsistent(`opening ${devices.map(({ name }) => name).join(", ")}`, error, [closing]);
     }
     return error;
   }
 
-  async #attach(name: string, snapshot: Snapshot): Promise<void> {
+  /** What becomes of devices that the kernel asks back. */
+  readonly #removalHost: RemovalHost = {
+    takeOut: (device) => this.#gate.alone(() => this.#takeOut(device)),
+    keep: (failures) => {
+      if (!this.#closed) this.#late.push(...failures);
+      return !this.#closed;
+    },
+  };
+
+  /** Whatever state the space is in: the kernel waits. */
+  async #takeOut(device: Device): Promise<readonly unknown[]> {
+    if (this.#closed || this.#interfaces.device(device.name) !== device) return [];
+    const failures = [...endPeers(device), ...(await this.#interfaces.remove(device.name))];
+    if (this.interfaces.length === 0) return failures;
+    return [...failures, ...failuresOf(() => this.#mappings.adopt(this.#interfaces.limits))];
+  }
+
+  async #attach({ name, vfToken }: WantedDevice, snapshot: Snapshot): Promise<void> {
     let about: { device: string; iommu?: string | undefined } = { device: name };
     try {
       const device = snapshot.device(name);
       about = { device: device.name, iommu: device.iommu?.name };
       this.#checkAttachable(device, snapshot);
-      await this.#interfaces.attach(device, this.#mappings.records, (limits) => this.#mappings.adopt(limits));
+      const adopt = (limits: SpaceLimits) => this.#mappings.adopt(limits);
+      await this.#interfaces.attach(device, this.#mappings.records, adopt, vfToken);
     } catch (error) {
       throw this.#mappings.noteBroken(withFacts(unexplained(error, `attaching ${about.device}`, about), about));
     }

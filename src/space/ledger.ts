@@ -1,15 +1,16 @@
 import type { Iova, IovaRange } from "../iova.js";
 import type { Access } from "../vfio/container.js";
-import type { DmaMemory } from "./dma-memory.js";
+import type { MappingSource } from "./mapping-source.js";
 
 /** One mapping of a space: what the ledger knows of it. */
 export interface MappingRecord {
   readonly iova: Iova;
   /** Bytes. */
   readonly size: number;
-  /** Where the memory is in this process. */
+  /** Where the memory is in this process; of what is mapped as a file, see {@link MappingSource.address}. */
   readonly address: bigint;
-  readonly memory: DmaMemory;
+  /** What is mapped: memory, or a device's registers. */
+  readonly memory: MappingSource;
   /** What every interface may do, or for the interfaces it is limited to, what each of them may. */
   readonly access: Access | ReadonlyMap<string, Access>;
   /** The memory was allocated with the mapping and goes with the space. */

@@ -2,6 +2,7 @@ import { hex } from "../iova.js";
 import type { Access } from "../vfio/container.js";
 import { shortUnmap } from "../vfio/container-refusals.js";
 import type { MappingRecord } from "./ledger.js";
+import { mapStep } from "./map-step.js";
 import { inconsistent, Rollback } from "./rollback.js";
 import type { Steps } from "./steps.js";
 import type { MapTarget } from "./strategies/strategy.js";
@@ -20,8 +21,7 @@ export function* mapEverywhere(record: MappingRecord, reaches: readonly Reach[])
   const rollback = new Rollback();
   try {
     for (const { target, access } of reaches) {
-      const mapping = { ...record, access };
-      yield { now: () => target.map(mapping), later: () => target.mapAsync(mapping) };
+      yield mapStep(target, record, access);
       rollback.did(() => unmapWhole(target, record));
     }
   } catch (error) {
@@ -50,7 +50,7 @@ export function* unmapEverywhere(record: MappingRecord, reaches: readonly Reach[
           unmapped = await target.unmapAsync(iova, size);
         },
       };
-      rollback.did(() => target.map({ ...record, access }));
+      rollback.did(() => mapStep(target, record, access).now());
       if (unmapped !== size) short.push(confirmedShort(target, record, unmapped));
     }
     return short;

@@ -3,11 +3,11 @@ import { hex, type Iova } from "../iova.js";
 import { kernelName } from "../machine/device-name.js";
 import { type Access, accesses } from "../vfio/container.js";
 import { byteCount } from "./byte-count.js";
-import type { DmaMemory } from "./dma-memory.js";
 import type { IovaAllocator } from "./iova-allocator.js";
 import { pageSizes } from "./iova-ranges.js";
 import type { MappingRecord } from "./ledger.js";
 import type { SpaceLimits } from "./limits.js";
+import type { MappingSource } from "./mapping-source.js";
 
 /** How memory is to be mapped. */
 export interface MapOptions {
@@ -19,14 +19,18 @@ export interface MapOptions {
    * The interfaces it is to reach, all when absent; with an object, what each of them may do. Only the `mirrored` strategy can.
    */
   readonly interfaces?: readonly string[] | Readonly<Record<string, Access>> | undefined;
-  /** The part of the memory to map: from this byte, 0 when absent. */
+  /** The part of the memory, or of the region, to map: from this byte, 0 when absent. */
   readonly offset?: number | undefined;
-  /** Bytes of it; the rest of the memory when absent. */
+  /** Bytes of it; the rest when absent. */
   readonly size?: number | undefined;
 }
 
 /** The part of the memory that is meant. @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT`, `ERR_IOSPAN_MAP_ALIGNMENT`. */
-export function partOf(memory: DmaMemory, options: MapOptions, granule: number): { address: bigint; size: number } {
+export function partOf(
+  memory: Pick<MappingSource, "address" | "size">,
+  options: MapOptions,
+  granule: number,
+): { address: bigint; size: number } {
   const offset = byteCount(options.offset ?? 0, "offset", 0);
   const size = byteCount(options.size ?? memory.size - offset, "size");
   if (offset + size > memory.size) {

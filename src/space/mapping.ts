@@ -1,6 +1,9 @@
+import { IospanError } from "../errors.js";
 import type { Iova } from "../iova.js";
-import type { DmaMemory } from "./dma-memory.js";
+import type { Region } from "../vfio/region.js";
+import { DmaMemory } from "./dma-memory.js";
 import type { MappingRecord } from "./ledger.js";
+import { PeerRegion } from "./peer-region.js";
 
 /** What a mapping needs of its space. */
 export interface MappingOwner {
@@ -12,7 +15,7 @@ export interface MappingOwner {
 }
 
 /**
- * Memory that devices see at an IOVA. It is unmapped by {@link unmap}, at the end of an `await using` or `using` block, or
+ * Memory, or another device's registers, that devices see at an IOVA. It is unmapped by {@link unmap}, at the end of an `await using` or `using` block, or
  * with the space.
  */
 export class Mapping implements Disposable, AsyncDisposable {
@@ -34,8 +37,16 @@ export class Mapping implements Disposable, AsyncDisposable {
     return this.#record.size;
   }
 
-  get memory(): DmaMemory {
-    return this.#record.memory;
+  /** The memory; undefined where registers are mapped. */
+  get memory(): DmaMemory | undefined {
+    const { memory } = this.#record;
+    return memory instanceof DmaMemory ? memory : undefined;
+  }
+
+  /** The region whose registers are mapped; undefined where memory is. */
+  get region(): Region | undefined {
+    const { memory } = this.#record;
+    return memory instanceof PeerRegion ? memory.region : undefined;
   }
 
   /** False once it has been unmapped, by itself or with the space. */
@@ -43,9 +54,14 @@ export class Mapping implements Disposable, AsyncDisposable {
     return this.#owner.has(this.#record);
   }
 
-  /** Bytes of the memory, as the devices see them. @throws IospanError `ERR_IOSPAN_RELEASED` once the memory was released. */
+  /**
+   * Bytes of the memory, as the devices see them.
+   * @throws IospanError `ERR_IOSPAN_RELEASED` once the memory was released, `ERR_IOSPAN_NOT_SUPPORTED` for registers.
+   */
   get bytes(): Uint8Array<ArrayBuffer> {
-    const { memory, address, size } = this.#record;
+    const { address, size } = this.#record;
+    const { memory } = this;
+    if (memory === undefined) throw noBytes();
     const offset = Number(address - memory.address);
     return offset === 0 && size === memory.size ? memory.bytes : memory.view(offset, size);
   }
@@ -78,11 +94,30 @@ export class Mapping implements Disposable, AsyncDisposable {
   }
 }
 
+/** An access to registers has a width, which one to bytes of an array has not. */
+function noBytes(): IospanError {
+  return new IospanError("ERR_IOSPAN_NOT_SUPPORTED", "the mapping is of a device's registers, which are no bytes", {
+    hint: "mapping.region reads and writes them: read32(), write32(), …",
+  });
+}
+
 /**
  * A {@link Mapping} with memory of its own: what `space.allocate` gives. The memory goes when it is unmapped, however that
  * comes about; as long as it cannot be unmapped the memory stays.
  */
 export class DmaBuffer extends Mapping {
+  readonly #memory: DmaMemory;
+
+  constructor(owner: MappingOwner, record: MappingRecord, memory: DmaMemory) {
+    super(owner, record);
+    this.#memory = memory;
+  }
+
+  /** The buffer's own. */
+  override get memory(): DmaMemory {
+    return this.#memory;
+  }
+
   /** Unmaps the buffer and gives its memory back; a second call does nothing. @throws as {@link Mapping.unmapNow}. */
   free(): void {
     this.unmapNow();

@@ -1,11 +1,18 @@
 import { IospanError } from "../errors.js";
-import type { DmaMemory } from "./dma-memory.js";
+import { hex } from "../iova.js";
+import type { Machine } from "../machine/machine.js";
+import { failuresOf, withFailures } from "../vfio/failures.js";
+import type { Region } from "../vfio/region.js";
 import type { Interfaces } from "./interfaces.js";
 import { IovaAllocator } from "./iova-allocator.js";
 import { Ledger, type MappingRecord } from "./ledger.js";
 import type { SpaceLimits } from "./limits.js";
 import { mapEverywhere, type Reach, unmapEverywhere } from "./map-everywhere.js";
 import { type MapOptions, partOf, takeIova, wantedAccess } from "./map-request.js";
+import type { MappingSource } from "./mapping-source.js";
+import { PeerRegion, registersGone, requirePeer } from "./peer-region.js";
+import { requirePeerToPeer } from "./peer-to-peer.js";
+import { inconsistent } from "./rollback.js";
 import { runLater, runNow } from "./steps.js";
 
 /** A wish for a mapping, by the space or by its user. */
@@ -46,7 +53,7 @@ export class Mappings {
     return this.#ledger.has(record);
   }
 
-  mapNow(memory: DmaMemory, wish: MapWish): MappingRecord {
+  mapNow(memory: MappingSource, wish: MapWish): MappingRecord {
     const { record, reaches } = this.#begin(memory, wish);
     try {
       runNow(mapEverywhere(record, reaches));
@@ -57,7 +64,7 @@ export class Mappings {
     return record;
   }
 
-  async mapLater(memory: DmaMemory, wish: MapWish): Promise<MappingRecord> {
+  async mapLater(memory: MappingSource, wish: MapWish): Promise<MappingRecord> {
     const { record, reaches } = this.#begin(memory, wish);
     try {
       await runLater(mapEverywhere(record, reaches));
@@ -66,6 +73,56 @@ export class Mappings {
     }
     this.#ledger.add(record);
     return record;
+  }
+
+  /**
+   * Maps registers of a device, of this space or another, by whichever way there is.
+   * @throws IospanError `ERR_IOSPAN_NOT_SUPPORTED` where there is none, `ERR_IOSPAN_RELEASED` when the device was closed.
+   */
+  async mapRegion(region: Region, wish: MapOptions, machine: Machine): Promise<MappingRecord> {
+    const peer = this.#openPeer(region, wish, machine);
+    let record: MappingRecord;
+    try {
+      record = await this.mapLater(peer, { ...wish, offset: 0, size: peer.size, ownsMemory: true });
+    } catch (error) {
+      // What could not be undone may still be reached: then the registers stay held until the space is closed.
+      throw this.#broken === undefined
+        ? withFailures(
+            error,
+            failuresOf(() => peer.release()),
+          )
+        : error;
+    }
+    peer.mapped(record, () => this.endNow(record));
+    if (peer.ended) throw withFailures(registersGone(region.name), this.endNow(record));
+    return record;
+  }
+
+  /**
+   * Unmaps from wherever it can be, whatever else goes on, since what is mapped goes. Nothing that failed is undone: it is
+   * noted as broken, and tried again when the space is closed.
+   * @returns what went wrong.
+   */
+  endNow(record: MappingRecord): readonly unknown[] {
+    // What is being unmapped holds the registers until it is.
+    if (!this.has(record) || this.#leaving.has(record)) return [];
+    const { iova, size, memory } = record;
+    const reaches = this.#interfaces.reaches(record.access);
+    const failures = failuresOf(
+      ...reaches.map(
+        ({ target }) =>
+          () =>
+            target.unmap(iova, size),
+      ),
+    );
+    this.#ledger.delete(record);
+    if (failures.length === 0) {
+      this.#letGo(record);
+    } else {
+      this.#limbo.push(record);
+      this.noteBroken(inconsistent(`ending ${hex(iova)}`, "its device was closed", failures));
+    }
+    return [...failures, ...failuresOf(() => memory.release())];
   }
 
   unmapNow(record: MappingRecord): void {
@@ -140,7 +197,17 @@ export class Mappings {
     return failures;
   }
 
-  #begin(memory: DmaMemory, wish: MapWish): { record: MappingRecord; reaches: readonly Reach[] } {
+  #openPeer(region: Region, wish: MapOptions, machine: Machine): PeerRegion {
+    const access = wantedAccess(wish);
+    requirePeer(region, machine, access);
+    const { granule } = this.#interfaces.limits;
+    const { address, size } = partOf({ address: 0n, size: region.size }, wish, granule);
+    const targets = this.#interfaces.reaches(access).map(({ target }) => target);
+    const mechanism = requirePeerToPeer(region, targets);
+    return PeerRegion.open(region, { offset: Number(address), size }, mechanism, granule);
+  }
+
+  #begin(memory: MappingSource, wish: MapWish): { record: MappingRecord; reaches: readonly Reach[] } {
     const access = wantedAccess(wish);
     const reaches = this.#interfaces.reaches(access);
     if (reaches.length === 0) {

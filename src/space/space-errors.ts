@@ -1,17 +1,36 @@
+import { errno } from "../abi/errno.js";
 import { type ErrorCode, IospanError, type IospanErrorFacts } from "../errors.js";
 import { SyscallError } from "../syscalls/syscalls.js";
 import type { StrategyTrial } from "./strategies/auto.js";
 import type { StrategyName } from "./strategies/strategy.js";
 
+/**
+ * What a kernel may have against one of its interfaces to VFIO and not against another: each has its own device nodes, with
+ * permissions of their own, its own switch for unsafe interrupts, and its own way of attaching and of being built.
+ * Who holds a group holds it for all; but the kernel's answer for that stands for other reasons, too.
+ */
 const STRATEGYS: readonly string[] = [
   "ERR_IOSPAN_ATTACH_REFUSED",
-  "ERR_IOSPAN_VERIFY_FAILED",
+  "ERR_IOSPAN_GROUP_BUSY",
+  "ERR_IOSPAN_MALFORMED_ANSWER",
   "ERR_IOSPAN_NO_IOMMUFD",
+  "ERR_IOSPAN_NO_PERMISSION",
+  "ERR_IOSPAN_NO_VFIO",
+  "ERR_IOSPAN_SYSCALL",
+  "ERR_IOSPAN_UNSAFE_INTERRUPTS",
+  "ERR_IOSPAN_VERIFY_FAILED",
+  "ERR_IOSPAN_VF_TOKEN",
 ] satisfies readonly ErrorCode[];
 
-/** Whether another strategy may fare better. */
+/** What has run out has run out for every strategy. */
+const SHORTAGES: readonly (number | undefined)[] = [errno.EMFILE, errno.ENFILE, errno.ENOMEM];
+
+/**
+ * Whether another strategy may fare better. Not where what was asked for is wrong (no such device, one that is not bound to VFIO
+ * or has no IOMMU, arguments), and not where something could not be undone.
+ */
 export function isStrategys(error: unknown): error is IospanError {
-  return error instanceof IospanError && STRATEGYS.includes(error.code);
+  return error instanceof IospanError && STRATEGYS.includes(error.code) && !SHORTAGES.includes(error.errno);
 }
 
 /** The caller's proof failed with this strategy. */
@@ -35,6 +54,14 @@ export function checkVerify(verify: unknown): void {
   });
 }
 
+/** @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` for an `onRemoval` that cannot be called. */
+export function checkOnRemoval(onRemoval: unknown): void {
+  if (onRemoval === undefined || typeof onRemoval === "function") return;
+  throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `options.onRemoval is no function but ${typeof onRemoval}`, {
+    hint: "leave it out, or give a function that ends the work of the device that it is given",
+  });
+}
+
 /** No other strategy would change that. */
 export function closedByVerify(): IospanError {
   return new IospanError("ERR_IOSPAN_CLOSED", "options.verify has closed the space", {
@@ -42,17 +69,19 @@ export function closedByVerify(): IospanError {
   });
 }
 
-/** The last strategy's error, with why those before it were passed over. */
+/** The last strategy's error, with why those before it were passed over, unless for the same reason. */
 export function afterOthers(error: unknown, passedOver: readonly StrategyTrial[]): unknown {
-  if (passedOver.length === 0 || !(error instanceof IospanError)) return error;
+  if (!(error instanceof IospanError)) return error;
   const { code, message, syscall, errno, device, iommu, hint, cause } = error;
-  const others = passedOver.map(({ strategy, reason }) => `"${strategy}" was passed over: ${reason}`).join("; ");
-  return new IospanError(code, `${message}; before, ${others}`, { syscall, errno, device, iommu, hint, cause });
+  const others = passedOver.filter(({ reason }) => reason !== message);
+  if (others.length === 0) return error;
+  const before = others.map(({ strategy, reason }) => `"${strategy}" was passed over: ${reason}`).join("; ");
+  return new IospanError(code, `${message}; before, ${before}`, { syscall, errno, device, iommu, hint, cause });
 }
 
 /** What is to be mapped is something else. */
 export function notDmaMemory(): IospanError {
-  return new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", "only DmaMemory can be mapped", {
+  return new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", "only DmaMemory, and a Region of a device, can be mapped", {
     hint: "DmaMemory.allocate(machine, size): memory that stays where it is",
   });
 }

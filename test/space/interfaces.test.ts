@@ -82,12 +82,13 @@ class FakeStrategy implements Strategy {
       name,
       closed: false,
       ownBySpace: () => {},
+      watchRemoval: () => {},
       resettable: this.resettable,
       pciConfig: { setBusMaster: (on: boolean) => this.#step("bus master", `${name} ${on ? "on" : "off"}`) },
       release: () => this.#failures("release", name),
       quiesce: async () => this.#failures("quiesce", name),
       silence: () => this.#failures("silence", name),
-      reset: async () => this.#step("reset", name),
+      resetLast: async () => this.#step("reset", name),
     };
     return device as unknown as Device;
   }

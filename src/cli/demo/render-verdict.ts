@@ -24,9 +24,12 @@ function judgement(result: DemoResult): readonly [mark: Span, verdict: string] {
 /** What a program gets that does not choose. */
 function choice({ auto, machine }: DemoResult): readonly Line[] {
   if (auto === null || machine.interfaces.length < 2) return [];
-  const passedOver = auto.plan.filter(({ chosen }) => !chosen).map(({ strategy }) => strategy);
-  const since = passedOver.length === 0 ? "" : `, for ${listed(passedOver)} is refused`;
-  const reason = auto.plan.find(({ chosen }) => chosen)?.reason ?? "";
+  const place = auto.plan.findIndex(({ chosen }) => chosen);
+  // What comes after the chosen one was not tried.
+  const passedOver = auto.plan.slice(0, Math.max(place, 0)).map(({ strategy }) => strategy);
+  const since =
+    passedOver.length === 0 ? "" : `, for ${listed(passedOver)} ${passedOver.length === 1 ? "is" : "are"} refused`;
+  const reason = auto.plan[place]?.reason ?? "";
   return wrap(line(`  Strategy auto takes ${auto.strategy} (${reason})${since}.`), WIDTH, 2);
 }
 

@@ -44,7 +44,7 @@ export interface LeftOutReport {
 /** The choice of the strategy `auto`. */
 export interface AutoReport {
   readonly strategy: StrategyName;
-  /** Each strategy that it looked at, and why it was taken or passed over. */
+  /** Each strategy in its order, and why it was taken, passed over or not tried. */
   readonly plan: readonly StrategyTrial[];
 }
 

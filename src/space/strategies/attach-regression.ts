@@ -3,7 +3,12 @@ import { readAttribute } from "../../machine/sysfs.js";
 import type { Syscalls } from "../../syscalls/syscalls.js";
 import type { StrategyName } from "./strategy.js";
 
-/** A device that is to join others. */
+// Linux 6.14 to 6.15.2 answers success to attaching a device to the domain of another SMMUv3, and does not attach it
+// (drivers/iommu/arm/arm-smmu-v3, broken by 48e7b8e284e5, mended by be5a2d3f8f97). In one container or iommufd everything
+// seems to work then, and the second device's DMA is blocked without a word. A distribution may have either commit in any
+// release. An iommufd tells by its answers, a container does not: there the release has to do.
+
+/** A device that joins others. */
 export interface Joining {
   readonly strategy: StrategyName;
   readonly device: string;
@@ -15,23 +20,52 @@ export interface Joining {
 /** Newer kernels also refuse one domain for two SMMUs, aloud. */
 const MIRRORED = 'open the space with { strategy: "mirrored" }';
 
+/** Kernels whose answers gave them away, whatever release they say they are. */
+const caught = new WeakSet<Syscalls>();
+
 /**
- * Linux 6.14 to 6.15.2 answers success to attaching a device to the domain of another SMMUv3, and does not attach it
- * (drivers/iommu/arm/arm-smmu-v3, broken by 48e7b8e284e5, mended by be5a2d3f8f97). In one container or iommufd everything
- * seems to work then, and the second device's DMA is blocked without a word: nothing that the kernel can be asked tells.
- * @throws IospanError `ERR_IOSPAN_ATTACH_REFUSED` where the device would join the others so.
+ * To be asked before a device joins a container, which shows nothing of the domains it makes.
+ * @throws IospanError `ERR_IOSPAN_ATTACH_REFUSED` where the device would join the others without effect.
  */
-export function refuseSilentAttach(syscalls: Syscalls, { strategy, device, iommu, others }: Joining): void {
-  const isSmmu = (name: string) => name.startsWith("smmu3.");
-  const joinsAnother = isSmmu(iommu) && others.some((other) => isSmmu(other) && other !== iommu);
-  if (!joinsAnother) return;
-  const release = readAttribute({ syscalls }, "/proc/sys/kernel/osrelease") ?? "";
-  if (!attachesNowhere(release)) return;
-  throw new IospanError(
+export function refuseSilentAttach(syscalls: Syscalls, joining: Joining): void {
+  if (foreignSmmus(joining).length === 0) return;
+  const release = releaseOf(syscalls);
+  if (caught.has(syscalls) || attachesNowhere(release)) throw silent(release, "would say", joining);
+}
+
+/**
+ * To be asked when an iommufd has attached a device: `others` are behind the page table that it says the device uses now.
+ * An SMMUv3's page table serves no other SMMUv3 (arm-smmu-v3.c, arm_smmu_attach_dev), so that answer is the regression.
+ * Other drivers have page tables that several IOMMUs use, and are believed. Should SMMUs come to share theirs, this refuses
+ * more than it has to, and `auto` takes containers of their own.
+ * @throws IospanError `ERR_IOSPAN_ATTACH_REFUSED` where the device joined the others without effect.
+ */
+export function requireEffect(syscalls: Syscalls, joining: Joining): void {
+  if (foreignSmmus(joining).length === 0) return;
+  caught.add(syscalls);
+  throw silent(releaseOf(syscalls), "says", joining);
+}
+
+function foreignSmmus({ iommu, others }: Joining): readonly string[] {
+  return isSmmu(iommu) ? others.filter((other) => isSmmu(other) && other !== iommu) : [];
+}
+
+/** As arm-smmu-v3.c names them, arm_smmu_device_probe: smmu3. and where their registers are. */
+function isSmmu(iommu: string): boolean {
+  return iommu.startsWith("smmu3.");
+}
+
+function silent(release: string, says: string, { strategy, device, iommu, others }: Joining): IospanError {
+  const blocks = says === "says" ? "blocks" : "block";
+  return new IospanError(
     "ERR_IOSPAN_ATTACH_REFUSED",
-    `Linux ${release} would say that ${device} joined the devices behind ${others.join(", ")}, and block its DMA`,
+    `Linux ${release} ${says} that ${device} joined the devices behind ${[...new Set(others)].join(", ")}, and ${blocks} its DMA`,
     { device, iommu, hint: strategy === "single-domain" ? MIRRORED : `${MIRRORED}, or use Linux 6.15.3 or newer` },
   );
+}
+
+function releaseOf(syscalls: Syscalls): string {
+  return readAttribute({ syscalls }, "/proc/sys/kernel/osrelease") ?? "";
 }
 
 function attachesNowhere(release: string): boolean {

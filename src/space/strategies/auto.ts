@@ -5,9 +5,12 @@ import { iommufd } from "./iommufd.js";
 import { mirrored } from "./mirrored.js";
 import { sharedContainer } from "./shared-container.js";
 import { singleDomain } from "./single-domain.js";
-import { iommufdStrategyNames, type Strategy, type StrategyName, strategyNames } from "./strategy.js";
+import type { Strategy, StrategyName } from "./strategy.js";
 
-/** What became of one strategy when a space was opened. */
+/**
+ * What became of one strategy when a space was opened. Those before the chosen one were tried in vain, those after it were not
+ * tried.
+ */
 export interface StrategyTrial {
   readonly strategy: StrategyName;
   readonly chosen: boolean;
@@ -21,12 +24,12 @@ export interface Candidate {
   make(): Strategy;
   /** Why it is the one, if it works. */
   readonly reason: string;
-  /** There is none after it. */
-  readonly last: boolean;
+  /** Those after it, which are not tried if it works. */
+  readonly rest: readonly StrategyTrial[];
 }
 
-/** The order in which `auto` tries them: what pins memory once comes first. */
-const AUTO_ORDER = ["shared-container", "mirrored"] as const satisfies readonly StrategyName[];
+/** The order in which `auto` tries them: what pins memory once comes first, and before all what the kernel goes on to develop. */
+const AUTO_ORDER = ["iommufd", "shared-container", "mirrored"] as const satisfies readonly StrategyName[];
 
 const MAKE: Readonly<Record<StrategyName, (syscalls: Syscalls) => Strategy>> = {
   mirrored,
@@ -42,23 +45,29 @@ const VIRTUES: Readonly<Record<StrategyName, string>> = {
   iommufd: "one address space with a page table per IOMMU, and pins memory once",
 };
 
+/** Every strategy there is. */
+const KNOWN = Object.keys(MAKE);
+
 /**
  * What to try, in order.
  * @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` for a strategy that does not exist.
  */
 export function candidates(machine: Machine, wanted: StrategyName | "auto"): readonly Candidate[] {
-  if (wanted === "auto")
-    return AUTO_ORDER.map((name, index) => candidate(machine, name, index === AUTO_ORDER.length - 1));
-  const known: readonly StrategyName[] = [...strategyNames, ...iommufdStrategyNames];
-  if (!known.includes(wanted)) {
-    throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `there is no strategy "${wanted}"`, {
-      hint: `one of auto, ${known.join(", ")}`,
+  const { syscalls } = machine;
+  if (wanted === "auto") {
+    return AUTO_ORDER.map((name, index) => {
+      const rest = AUTO_ORDER.slice(index + 1).map((other) => notTried(other, name));
+      return { name, make: () => MAKE[name](syscalls), reason: VIRTUES[name], rest };
     });
   }
-  return [{ ...candidate(machine, wanted, true), reason: "asked for" }];
+  if (!KNOWN.includes(wanted)) {
+    throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `there is no strategy "${wanted}"`, {
+      hint: `one of auto, ${KNOWN.join(", ")}`,
+    });
+  }
+  return [{ name: wanted, make: () => MAKE[wanted](syscalls), reason: "asked for", rest: [] }];
 }
 
-function candidate({ syscalls }: Machine, name: StrategyName, last: boolean): Candidate {
-  const make = () => MAKE[name](syscalls);
-  return { name, make, reason: VIRTUES[name], last };
+function notTried(strategy: StrategyName, chosen: StrategyName): StrategyTrial {
+  return { strategy, chosen: false, reason: `not tried: "${chosen}" comes first, and works` };
 }

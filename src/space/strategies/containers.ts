@@ -20,7 +20,7 @@ interface OpenGroup {
 }
 
 /**
- * Strategies over VFIO type1 containers. They differ in one thing: which groups share a container.
+ * Strategies over VFIO type1 containers, or what stands in for them. They differ in one thing: which groups share a container.
  */
 export class ContainerStrategy implements Strategy {
   readonly name: StrategyName;
@@ -41,7 +41,7 @@ export class ContainerStrategy implements Strategy {
     return [...this.#containers.values()];
   }
 
-  async attach(device: DeviceState): Promise<Attachment> {
+  async attach(device: DeviceState, vfToken?: string): Promise<Attachment> {
     const { group: id } = requireIommu(device);
     // A driver that does not list its IOMMUs in sysfs leaves only the group to go by: then each gets its own container.
     const iommu = device.iommu?.name ?? `the IOMMU of group ${id}`;
@@ -49,10 +49,12 @@ export class ContainerStrategy implements Strategy {
     const before = this.#containers.size;
     const open = this.#groups.get(id) ?? (await this.#openGroup({ id, iommu, device: device.name }));
     open.users += 1;
+    const target = this.#container(open.key);
     return {
-      target: this.#container(open.key),
+      target,
       fresh: this.#containers.size > before,
-      openDevice: () => Device.open(this.#syscalls, open.group, identity),
+      deferred: target.kind === "iommufd",
+      openDevice: () => Device.open(this.#syscalls, open.group, identity, vfToken),
       detach: () => this.#leave(open),
     };
   }

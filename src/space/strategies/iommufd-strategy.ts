@@ -7,13 +7,16 @@ import type { DeviceState } from "../../machine/machine.js";
 import type { Syscalls } from "../../syscalls/syscalls.js";
 import { Device } from "../../vfio/device.js";
 import { failuresOf, withFailures } from "../../vfio/failures.js";
-import { refuseSilentAttach } from "./attach-regression.js";
+import { requireEffect } from "./attach-regression.js";
 import type { Attachment, MapTarget, Strategy, StrategyName } from "./strategy.js";
 
 /** How devices come to translate what an address space maps. */
 export interface Attaching {
-  /** @throws IospanError when the device cannot be attached; nothing has changed then. */
-  attach(device: BoundDevice): Promise<void>;
+  /**
+   * @returns the number of the page table that the device uses then
+   * @throws IospanError when the device cannot be attached; nothing has changed then.
+   */
+  attach(device: BoundDevice): Promise<number>;
 }
 
 /** How an address space is set up, when its first device comes. */
@@ -23,8 +26,8 @@ interface Place {
   readonly iommufd: Iommufd;
   readonly ioas: Ioas;
   readonly attaching: Attaching;
-  /** The devices in it, which says by which IOMMUs. */
-  readonly devices: Set<BoundDevice>;
+  /** The devices in it, and the numbers of the page tables they use. */
+  readonly tables: Map<BoundDevice, number>;
 }
 
 /** Strategies over one I/O address space of an iommufd. They differ in one thing: what devices are attached to. */
@@ -45,15 +48,12 @@ export class IommufdStrategy implements Strategy {
     return this.#place === undefined ? [] : [this.#place.ioas];
   }
 
-  async attach(device: DeviceState): Promise<Attachment> {
+  async attach(device: DeviceState, vfToken?: string): Promise<Attachment> {
     const identity = identify(device);
-    const others = Array.from(this.#place?.devices ?? [], ({ iommu }) => iommu);
-    const { name, iommu } = identity;
-    refuseSilentAttach(this.#syscalls, { strategy: this.name, device: name, iommu, others });
     const fresh = this.#place === undefined;
-    const place = this.#place ?? (await this.#open(name, iommu));
+    const place = this.#place ?? (await this.#open(identity.name, identity.iommu));
     try {
-      const bound = await enter(place, identity);
+      const bound = await this.#enter(place, identity, vfToken);
       this.#place = place;
       return {
         target: place.ioas,
@@ -71,7 +71,7 @@ export class IommufdStrategy implements Strategy {
     const iommufd = await Iommufd.open(this.#syscalls, about);
     try {
       const ioas = Ioas.allocate(iommufd, about);
-      return { iommufd, ioas, attaching: this.#makeAttaching(iommufd, ioas), devices: new Set() };
+      return { iommufd, ioas, attaching: this.#makeAttaching(iommufd, ioas), tables: new Map() };
     } catch (error) {
       throw withFailures(
         error,
@@ -80,14 +80,33 @@ export class IommufdStrategy implements Strategy {
     }
   }
 
+  async #enter(place: Place, identity: Identity, vfToken: string | undefined): Promise<BoundDevice> {
+    const bound = await BoundDevice.open(place.iommufd, identity, vfToken);
+    try {
+      const table = await place.attaching.attach(bound);
+      const others = [...place.tables].filter(([, used]) => used === table).map(([{ iommu }]) => iommu);
+      const { name: device, iommu } = identity;
+      requireEffect(this.#syscalls, { strategy: this.name, device, iommu, others });
+      place.tables.set(bound, table);
+      return bound;
+    } catch (error) {
+      throw withFailures(
+        error,
+        failuresOf(() => bound.close()),
+      );
+    }
+  }
+
   #leave(place: Place, bound: BoundDevice): readonly unknown[] {
-    place.devices.delete(bound);
+    place.tables.delete(bound);
     const failures = failuresOf(() => bound.close());
-    if (place.devices.size > 0) return failures;
+    if (place.tables.size > 0) return failures;
     this.#place = undefined;
     return [...failures, ...close(place)];
   }
 }
+
+type Identity = ReturnType<typeof identify>;
 
 function identify(device: DeviceState) {
   const { group } = requireIommu(device);
@@ -95,20 +114,6 @@ function identify(device: DeviceState) {
   const iommu = device.iommu?.name ?? `the IOMMU of group ${group}`;
   if (node === undefined) throw noCdev(name, iommu);
   return { name, bus, iommu, group, node };
-}
-
-async function enter({ iommufd, attaching, devices }: Place, identity: ReturnType<typeof identify>) {
-  const bound = await BoundDevice.open(iommufd, identity);
-  try {
-    await attaching.attach(bound);
-  } catch (error) {
-    throw withFailures(
-      error,
-      failuresOf(() => bound.close()),
-    );
-  }
-  devices.add(bound);
-  return bound;
 }
 
 /** With the iommufd go its address spaces and page tables. */

@@ -15,7 +15,7 @@ export function iommufd(syscalls: Syscalls): Strategy {
   return new IommufdStrategy(syscalls, "iommufd", (_, ioas) => ({
     attach: async (device) => {
       try {
-        await device.attach(ioas);
+        return await device.attach(ioas);
       } catch (error) {
         throw withWayOut(error, WAY_OUT);
       }

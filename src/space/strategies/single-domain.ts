@@ -28,6 +28,7 @@ export function singleDomain(syscalls: Syscalls): Strategy {
           throw withWayOut(error, WAY_OUT);
         }
         requireRoom(ioas, device, syscalls.pageSize);
+        return table.id;
       },
     };
   });

@@ -1,13 +1,19 @@
+import type { DmaBufAnswer } from "../../iommufd/dma-buf-question.js";
+import type { FileMapping } from "../../iommufd/io-mapping.js";
 import type { Iova } from "../../iova.js";
 import type { DeviceState } from "../../machine/machine.js";
-import type { ContainerInfo, DmaMapping } from "../../vfio/container.js";
+import type { Fd } from "../../syscalls/syscalls.js";
+import type { ContainerInfo, ContainerKind, DmaMapping } from "../../vfio/container.js";
 import type { Device } from "../../vfio/device.js";
 
-/** The mechanisms by which several IOMMUs come to hold the same mappings, on any kernel with VFIO. `auto` chooses among them. */
-export const strategyNames = ["mirrored", "shared-container"] as const;
-/** Those that take `/dev/iommu` and VFIO's character devices, from Linux 6.6 on; they are used when asked for by name. */
+/** The mechanisms by which several IOMMUs come to hold the same mappings. `auto` chooses among them. */
+export const strategyNames = ["mirrored", "shared-container", "iommufd"] as const;
+/**
+ * The strategies that take `/dev/iommu` and VFIO's character devices, from Linux 6.6 on. `single-domain`, which works behind one
+ * IOMMU only, is used when asked for by name.
+ */
 export const iommufdStrategyNames = ["single-domain", "iommufd"] as const;
-/** One of {@link strategyNames} or {@link iommufdStrategyNames}. */
+/** One of {@link strategyNames}, or `single-domain`. */
 export type StrategyName = (typeof strategyNames)[number] | (typeof iommufdStrategyNames)[number];
 
 /** What the kernel says of a target: where mappings may lie, of which sizes, and how many more there may be. */
@@ -25,6 +31,13 @@ export interface MapTarget {
   info(): TargetInfo;
   map(mapping: DmaMapping): void;
   mapAsync(mapping: DmaMapping): Promise<void>;
+  /** Who answers a container's calls; absent where it is no container. */
+  readonly kind?: ContainerKind;
+  /** Maps a part of a file, such as a dma-buf of registers; absent where memory is mapped by its address only. */
+  mapFile?(mapping: FileMapping): void;
+  mapFileAsync?(mapping: FileMapping): Promise<void>;
+  /** Whether {@link mapFile} takes a dma-buf of this many bytes, asked without mapping it for any device. */
+  takesDmaBuf?(fd: Fd, size: number): DmaBufAnswer;
   /** @returns bytes that were mapped there until now. */
   unmap(iova: Iova, size: number): number;
   unmapAsync(iova: Iova, size: number): Promise<number>;
@@ -39,6 +52,11 @@ export interface Attachment {
   readonly target: MapTarget;
   /** The target was made for this device, so that nothing is mapped in it yet; else the kernel has replayed what was. */
   readonly fresh: boolean;
+  /**
+   * The device comes to the target when it is opened, and is refused then if it cannot have what is mapped: before that the
+   * target does not tell what the device's IOMMU allows. Absent: it is there already.
+   */
+  readonly deferred?: boolean;
   /** Opens the device, whose DMA the target translates from then on. */
   openDevice(): Promise<Device>;
   /**
@@ -55,6 +73,9 @@ export interface Strategy {
   readonly perInterface: boolean;
   /** In the order they are mapped into; unmapping goes the same way. */
   readonly targets: readonly MapTarget[];
-  /** @throws IospanError when the device cannot be brought in; nothing has changed then. */
-  attach(device: DeviceState): Promise<Attachment>;
+  /**
+   * @param vfToken a UUID, for functions of SR-IOV that ask for one.
+   * @throws IospanError when the device cannot be brought in; nothing has changed then.
+   */
+  attach(device: DeviceState, vfToken?: string): Promise<Attachment>;
 }

@@ -186,9 +186,13 @@ describe("other chips", () => {
   });
 
   it("tells what auto takes", async () => {
-    expect((await run("dual-smmu", {}, [])).auto?.strategy).toBe("shared-container");
+    expect((await run("dual-smmu", {}, [])).auto?.strategy).toBe("iommufd");
+    expect((await run("dual-smmu", { release: "6.1" }, [])).auto?.strategy).toBe("shared-container");
+    expect((await run("dual-smmu", { release: "6.14" }, [])).auto?.strategy).toBe("mirrored");
+    expect((await run("one-smmu", {}, [])).auto?.strategy).toBe("iommufd");
     const { auto } = await run("unequal-granules", {}, []);
     expect(auto?.plan.map(({ strategy, chosen }) => [strategy, chosen])).toEqual([
+      ["iommufd", false],
       ["shared-container", false],
       ["mirrored", true],
     ]);
@@ -244,12 +248,13 @@ describe("a kernel with bugs", () => {
     expect(report(result, "mirrored").error).toMatchObject({ syscall: null, errno: null, message });
   });
 
-  it("that attaches nowhere is found out by DMA, and does not pass for a refusal", async () => {
-    const result = await run("dual-smmu", { bugs: { attachesNowhere: true } }, ["single-domain", "shared-container"]);
-    expect(result.approaches.map(({ works, asExpected }) => [works, asExpected])).toEqual([
-      [false, false],
-      [false, false],
+  it("that attaches nowhere is found out by DMA or an iommufd's answers, and not taken for a kernel as expected", async () => {
+    const bugs = { attachesNowhere: true };
+    const result = await run("dual-smmu", { bugs }, ["single-domain", "shared-container", "iommufd"]);
+    expect(result.approaches.map(({ works, asExpected, error }) => [works, asExpected, error?.code])).toEqual([
+      [false, false, "ERR_IOSPAN_ATTACH_REFUSED"],
+      [false, false, "ERR_IOSPAN_DMA_FAULT"],
+      [false, false, "ERR_IOSPAN_ATTACH_REFUSED"],
     ]);
-    for (const { error } of result.approaches) expect(error?.code).toBe("ERR_IOSPAN_DMA_FAULT");
   });
 });

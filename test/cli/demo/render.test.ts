@@ -159,6 +159,15 @@ describe("the rest of the picture", () => {
     expect(page(result({ auto: { strategy: "mirrored", plan } }))).toMatch(
       /\(works on every kernel\), for shared-container is\n {2}refused\.$/,
     );
+    const iommufd = { strategy: "iommufd", chosen: false, reason: "no /dev/iommu" } as const;
+    expect(page(result({ auto: { strategy: "mirrored", plan: [iommufd, ...plan] } }))).toMatch(
+      /for iommufd and\n {2}shared-container are refused\.$/,
+    );
+    const notTried = { strategy: "mirrored", chosen: false, reason: "not tried" } as const;
+    const taken = { strategy: "iommufd", chosen: true, reason: "pins memory once" } as const;
+    expect(page(result({ auto: { strategy: "iommufd", plan: [taken, notTried] } }))).toMatch(
+      /Strategy auto takes iommufd \(pins memory once\)\.$/,
+    );
   });
 
   it("says what all can address where IOMMUs differ, and only there", () => {
