@@ -61,14 +61,19 @@ describe("the README's code", () => {
     }
   });
 
-  it("runs as it stands, on a simulated machine", async () => {
-    const kernel = machineOne();
+  const OPENED = '"0000:22:00.0"])';
+  it.each(["auto", "iommufd", "shared-container", "mirrored"])("runs on a simulated machine: %s", async (strategy) => {
+    const kernel = machineOne({ iommufd: true });
     const log = vi.spyOn(console, "log").mockImplementation(() => {});
     vi.stubGlobal("simulatedMachine", { syscalls: kernel });
-    const file = path.join(folder, "run.ts");
-    writeFileSync(file, driver.replace("linux()", "(globalThis as any).simulatedMachine"));
+    const file = path.join(folder, `run-${strategy}.ts`);
+    const named =
+      strategy === "auto" ? driver : driver.replace(OPENED, OPENED.replace(")", `, { strategy: "${strategy}" })`));
+    expect(named === driver).toBe(strategy === "auto");
+    writeFileSync(file, named.replace("linux()", "(globalThis as any).simulatedMachine"));
     try {
       await import(/* @vite-ignore */ file);
+      expect(log.mock.calls[0]?.[0]).toBe(strategy === "auto" ? "iommufd" : strategy);
       expect(log.mock.calls.at(-1)).toEqual([true]);
       expect(kernel.openFds).toEqual([]);
     } finally {

@@ -20,7 +20,7 @@ const { recordings } = JSON.parse(readFileSync(new URL("./recorded-events.json",
   readonly recordings: readonly Recording[];
 };
 
-const STAGE_2 = "two-pcie-paths-stage-2";
+const STAGE_2 = "stage-2";
 const BEYOND = "a read behind the last address";
 /** What QEMU's SMMUs have. */
 const OUTPUT_BITS = 44;

@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { bindToVfio, type SimulatedMachine, type SimulateOptions, type StrategyName, simulate } from "iospan";
+import { eduRegisters } from "./port-registers.js";
 import type { PlatformRig, Rig } from "./rig.js";
 
 const CHIPS = new URL("../../chips/", import.meta.url);
@@ -117,6 +118,7 @@ export function chipRig(chip: string, strategy: StrategyName, options: SimulateO
     ...rig,
     depth: "quick",
     emulated: false,
+    unbind: (name) => machine.unbind(name),
     openFiles: () => machine.openFds.map(({ path }) => path).sort(),
   };
 }
@@ -126,7 +128,7 @@ export function chipPlatformRig(chip: string, strategy: StrategyName): ChipRig &
   const rig = chipRig(chip, strategy, { resetRequired: false });
   const port = nameOf(rig.machine, "edu_port");
   bindToVfio(rig.machine, port);
-  return { ...rig, port, readOnlyFrame: false };
+  return { ...rig, port, registers: eduRegisters, readOnlyFrame: false };
 }
 
 /** Names of the package's chips. */
