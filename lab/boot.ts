@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Conversation, converse } from "./conversation.js";
+import { makeDeviceTree } from "./device-tree.js";
 import { type Machine, optionValue } from "./machines.js";
 import type { Outcome } from "./outcome.js";
 import { PROJECT } from "./project.js";
@@ -40,7 +41,8 @@ export async function boot(options: Boot): Promise<Outcome> {
   await truncate(disk, DISK_SIZE);
   await writeFile(options.log, "");
   const ports = options.task.command === "shell" ? PORTS.shell : PORTS.command;
-  const qemu = start(options.emulator, qemuArguments(options, disk, ports), ports.length);
+  const tree = await deviceTree(options, disk);
+  const qemu = start(options.emulator, qemuArguments(options, disk, tree, ports), ports.length);
   const closed = once(qemu, "close");
   const kill = (): void => void qemu.kill("SIGKILL");
   options.signal.addEventListener("abort", kill);
@@ -62,7 +64,14 @@ function start(emulator: Emulator, args: readonly string[], ports: number): Chil
   return spawn("setpriv", command, { stdio: ["ignore", "ignore", "pipe", ...pipes] });
 }
 
-function qemuArguments(options: Boot, disk: string, ports: readonly string[]): string[] {
+/** The file with the corrected device tree, for a machine that has one. */
+async function deviceTree({ machine, emulator, scratch }: Boot, disk: string): Promise<string | undefined> {
+  const { treeChanges } = machine;
+  if (treeChanges === undefined) return undefined;
+  return makeDeviceTree(emulator, machine.arguments({ disk }), treeChanges, scratch);
+}
+
+function qemuArguments(options: Boot, disk: string, tree: string | undefined, ports: readonly string[]): string[] {
   const { machine, emulator } = options;
   const parameters = ["console=ttyAMA0", "loglevel=7", "panic=-1", "rdinit=/init"];
   const append = [...parameters, ...machine.kernelParameters, options.append].join(" ").trim();
@@ -70,6 +79,7 @@ function qemuArguments(options: Boot, disk: string, ports: readonly string[]): s
     ...["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-accel", "tcg,thread=multi"],
     ...machine.arguments({ disk }),
     ...(machine.uefi ? ["-bios", emulator.firmware] : []),
+    ...(tree === undefined ? [] : ["-dtb", tree]),
     ...["-kernel", options.image, "-initrd", options.initramfs, "-append", append],
     ...["-chardev", `file,id=log,path=${optionValue(options.log)}`, "-serial", "chardev:log"],
     ...shared("project", PROJECT),

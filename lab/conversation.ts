@@ -13,6 +13,8 @@ export interface Conversation {
   readonly timeout: number;
   /** Called when the guest is ready, before the script starts. */
   readonly onReady: () => void;
+  /** Told what the program prints on stdout, which is passed on in any case. */
+  readonly onOutput?: ((text: string) => void) | undefined;
 }
 
 /** Ten times what the slowest kernel takes on two cores. */
@@ -32,7 +34,7 @@ export async function converse(
 ): Promise<Outcome> {
   const [control, ...outputs] = streams as [Duplex, ...Duplex[]];
   const complaints = collectText(qemu.stderr);
-  const user = connect(outputs);
+  const user = connect(outputs, options.onOutput);
   const listen = listenerTo(control, user.left);
   const started = performance.now();
   try {
@@ -83,12 +85,16 @@ function listenerTo(control: Duplex, left: Promise<void>): (seconds: number) => 
 }
 
 /** One output is the guest's terminal, two are its stdout and stderr. */
-function connect([first, second]: readonly Duplex[]): ReturnType<typeof joinTerminal> {
+function connect(
+  [first, second]: readonly Duplex[],
+  onOutput: Conversation["onOutput"],
+): ReturnType<typeof joinTerminal> {
   const never = { left: new Promise<void>(() => {}), release: () => {} };
   for (const stream of [first, second]) stream?.on("error", () => stream.destroy());
   if (first === undefined) return never;
   if (second === undefined) return joinTerminal(first);
   first.pipe(process.stdout, { end: false });
+  if (onOutput !== undefined) first.on("data", (chunk) => onOutput(String(chunk)));
   second.pipe(process.stderr, { end: false });
   return never;
 }

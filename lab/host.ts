@@ -10,6 +10,7 @@ export class LabError extends Error {
 /** Which Debian package brings a tool that the lab starts on the host. */
 const PACKAGES: Readonly<Record<string, string>> = {
   "apt-get": "apt",
+  "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
   "apt-cache": "apt",
   dpkg: "dpkg",
   "dpkg-deb": "dpkg",
@@ -22,6 +23,8 @@ const PACKAGES: Readonly<Record<string, string>> = {
 
 export interface RunOptions {
   readonly cwd?: string;
+  /** Told what the tool prints, while it runs. */
+  readonly onOutput?: ((text: string) => void) | undefined;
 }
 
 /** The machine the lab runs on: its tools, and the terminal it reports to. */
@@ -48,16 +51,16 @@ export class Host {
   }
 
   /** Runs a tool to its end and returns what it printed; its last words are in the error when it fails. */
-  run(tool: string, args: readonly string[], options: RunOptions = {}): Promise<string> {
+  run(tool: string, args: readonly string[], { cwd, onOutput }: RunOptions = {}): Promise<string> {
     return new Promise((resolve, reject) => {
       // Tools are read by this program, so they must speak English.
       const env = { ...process.env, LC_ALL: "C", DEBIAN_FRONTEND: "noninteractive" };
       const limits = { maxBuffer: 64 * 1024 * 1024, signal: this.signal };
       // setpriv: a tool must not go on writing into the cache when this program was killed.
-      execFile(
+      const child = execFile(
         "setpriv",
         ["--pdeathsig", "TERM", tool, ...args],
-        { ...options, ...limits, env },
+        { cwd, ...limits, env },
         (error, stdout, stderr) => {
           if (error === null) return resolve(stdout);
           if (this.signal.aborted) return reject(error);
@@ -65,6 +68,7 @@ export class Host {
           reject(new LabError(`${tool} ${args.join(" ")}\n  failed (${error.code ?? error.signal}): ${words}`));
         },
       );
+      if (onOutput !== undefined) child.stdout?.on("data", (chunk) => onOutput(String(chunk)));
     });
   }
 

@@ -7,6 +7,7 @@ import { buildInitramfs } from "./initramfs.js";
 import { buildKernel, cachedKernel, KERNELS, type Kernel, type KernelSource } from "./kernels.js";
 import { newLog, tailOf } from "./log.js";
 import { MACHINES, type Machine } from "./machines.js";
+import { type Cell, type CellResult, commandOf, MATRIX, printMatrix, ResultReader } from "./matrix.js";
 import type { Options } from "./options.js";
 import { describe, exitCode, type Outcome } from "./outcome.js";
 import { addPrograms } from "./programs.js";
@@ -35,15 +36,37 @@ export async function runAll(host: Host, cache: Cache, options: Options): Promis
   const shop = openWorkshop(host, cache, options.update);
   if (options.mode === "list") return list(shop);
   await host.need(TOOLS);
-  const sources = options.kernels.map(kernelSource);
+  const cells = options.mode === "matrix" ? chosenCells(options) : options.kernels.map((kernel) => ({ kernel }));
+  const sources = [...new Set(cells.map(({ kernel }) => kernel))].map(kernelSource);
   const prepared = await cache.prepare(host, () => prepare(shop, sources));
   if (options.mode === "prepare") {
     host.say(`ready, in ${cache.folder}`);
     return 0;
   }
+  if (options.mode === "matrix") return runMatrix(shop, prepared, options);
   const codes: number[] = [];
   for (const guest of prepared.guests) codes.push(await run(shop, prepared, guest, options));
   return codes.find((code) => code !== 0) ?? 0;
+}
+
+/** The cells of the kernels that were asked for. */
+function chosenCells({ kernels }: Options): readonly Cell[] {
+  return MATRIX.filter(({ kernel }) => kernels.includes(kernel));
+}
+
+async function runMatrix(shop: Workshop, prepared: Prepared, options: Options): Promise<number> {
+  const results: CellResult[] = [];
+  for (const cell of chosenCells(options)) {
+    const guest = prepared.guests.find(({ kernel }) => kernel.name === cell.kernel);
+    if (guest === undefined) throw new LabError(`no kernel "${cell.kernel}"`);
+    const reader = new ResultReader();
+    const start = performance.now();
+    const task = { ...options, machine: cell.machine, command: commandOf(cell) };
+    const code = await run(shop, prepared, guest, task, (text) => reader.read(text));
+    results.push({ ...cell, strategies: reader.strategies, code, seconds: (performance.now() - start) / 1000 });
+  }
+  printMatrix(shop.host, results);
+  return results.find(({ code }) => code !== 0)?.code ?? 0;
 }
 
 function kernelSource(name: string): KernelSource {
@@ -69,7 +92,13 @@ async function buildKernels(shop: Workshop, sources: readonly KernelSource[]): P
   return kernels;
 }
 
-async function run(shop: Workshop, prepared: Prepared, guest: Guest, options: Options): Promise<number> {
+async function run(
+  shop: Workshop,
+  prepared: Prepared,
+  guest: Guest,
+  options: Options,
+  onOutput?: (text: string) => void,
+): Promise<number> {
   const { host, cache } = shop;
   const { kernel } = guest;
   const machine = machineNamed(options.machine);
@@ -92,6 +121,7 @@ async function run(shop: Workshop, prepared: Prepared, guest: Guest, options: Op
       scratch,
       log,
       signal: host.signal,
+      onOutput,
       onReady: () => host.say(`up after ${seconds(start)}`),
     });
     host.signal.throwIfAborted();
@@ -130,8 +160,8 @@ async function list(shop: Workshop): Promise<number> {
     const kernel = await cachedKernel(shop, source);
     const state = kernel
       ? `${kernel.release} (Debian ${kernel.version})`
-      : `not in the cache: the newest of Debian ${source.release}`;
-    process.stdout.write(`${source.name.padEnd(6)} ${state}${index === 0 ? ", default" : ""}\n`);
+      : `not in the cache: the newest ${source.series} of Debian ${source.release}`;
+    process.stdout.write(`${source.name.padEnd(8)} ${state}${index === 0 ? ", default" : ""}\n`);
   }
   return 0;
 }

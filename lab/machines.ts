@@ -1,3 +1,5 @@
+import { PLATFORM_TREE } from "./platform-tree.js";
+
 /** Files a machine's devices work on, made anew for every run. */
 export interface MachineFiles {
   /** The NVMe namespace. */
@@ -11,6 +13,13 @@ export interface Machine {
   /** Start through UEFI, which describes the machine to Linux with ACPI tables. */
   readonly uefi: boolean;
   readonly kernelParameters: readonly string[];
+  /**
+   * Device tree source that corrects the tree QEMU makes, where the machine is described to Linux by one. What is on the
+   * SoC's own bus can only be said so.
+   */
+  readonly treeChanges?: string;
+  /** The kernels that can drive it; all where absent. */
+  readonly kernels?: readonly string[];
   readonly arguments: (files: MachineFiles) => readonly string[];
 }
 
@@ -26,8 +35,8 @@ const BOARD = [
   ...["-device", "arm-smmuv3,primary-bus=pcie.1,id=smmuv3.1"],
 ];
 
-/** Root ports in the order of their bus numbers: rp0 and rp2 behind the first SMMU, rp1 and rp3 behind the second. */
-const ROOT_PORTS = ["pcie.0", "pcie.1", "pcie.0", "pcie.1"].flatMap((bus, index) => [
+/** Root ports: rp0, rp2, rp4, rp5, rp6 on buses 1 to 5 behind the first SMMU, rp1 and rp3 on 0x21 and 0x22 behind the second. */
+const ROOT_PORTS = ["pcie.0", "pcie.1", "pcie.0", "pcie.1", "pcie.0", "pcie.0", "pcie.0"].flatMap((bus, index) => [
   "-device",
   `pcie-root-port,id=rp${index},bus=${bus},chassis=${index + 1},slot=${index + 1}`,
 ]);
@@ -37,7 +46,7 @@ const EVERY_ADDRESS = "dma_mask=0xffffffffffffffff";
 /** One physical device with a PCIe interface behind each SMMU (the NVMe subsystem), and a DMA engine behind each. */
 const twoPciePaths: Machine = {
   name: "two-pcie-paths",
-  summary: "dual-port NVMe and two DMA engines, one PCIe path behind each of two SMMUs (UEFI, ACPI)",
+  summary: "dual-port NVMe and DMA engines, PCIe paths behind each of two SMMUs (UEFI, ACPI)",
   uefi: true,
   kernelParameters: [HUGE_PAGES],
   arguments: ({ disk }) => [
@@ -48,19 +57,46 @@ const twoPciePaths: Machine = {
     ...["-drive", `if=none,id=nvm,file=${optionValue(disk)},format=raw,cache=unsafe`],
     ...["-device", "nvme-ns,drive=nvm,nsid=1,shared=on"],
     ...["-device", `edu,bus=rp2,${EVERY_ADDRESS}`, "-device", `edu,bus=rp3,${EVERY_ADDRESS}`],
+    // Two functions of one device: one IOMMU group, and one reset.
+    ...["-device", `edu,bus=rp4,addr=0.0,multifunction=on,${EVERY_ADDRESS}`],
+    ...["-device", `edu,bus=rp4,addr=0.1,${EVERY_ADDRESS}`],
+    // A network controller with virtual functions; without its boot ROM, which no guest here needs.
+    ...["-device", "igb,bus=rp5,romfile="],
+    ...["-device", `edu,bus=rp6,${EVERY_ADDRESS}`],
   ],
 };
 
 /** The same with SMMUs that have stage 2 only, which keeps a mapping that may be written from being read. */
 const twoPciePathsStage2: Machine = {
   ...twoPciePaths,
-  name: "two-pcie-paths-stage-2",
+  name: "stage-2",
   summary: "the same, and the SMMUs translate in stage 2 only",
   arguments: (files) => [...twoPciePaths.arguments(files), "-global", "arm-smmuv3.stage=2"],
 };
 
+/** Without them VFIO refuses a platform device that no reset module knows, and one without an MSI domain of its own. */
+const PLATFORM_PARAMETERS = [
+  "vfio_platform.reset_required=0",
+  "vfio_iommu_type1.allow_unsafe_interrupts=1",
+  "iommufd.allow_unsafe_interrupts=1",
+];
+
+/**
+ * The same, and behind the second SMMU a device on the SoC's own bus. QEMU has no such device with DMA: this one has the
+ * registers and interrupts of its GPIO controller and its clock, and shows what the kernel makes of a platform device.
+ */
+const platform: Machine = {
+  ...twoPciePaths,
+  name: "platform",
+  summary: "the same, and a platform device behind the second SMMU (device tree)",
+  uefi: false,
+  kernelParameters: [...twoPciePaths.kernelParameters, ...PLATFORM_PARAMETERS],
+  treeChanges: PLATFORM_TREE,
+  kernels: ["custom"],
+};
+
 /** The first one is the default. */
-export const MACHINES: readonly Machine[] = [twoPciePaths, twoPciePathsStage2];
+export const MACHINES: readonly Machine[] = [twoPciePaths, twoPciePathsStage2, platform];
 
 /** A file name as QEMU reads it inside an option: a comma would start the next one. */
 export function optionValue(path: string): string {

@@ -1,14 +1,15 @@
 import { Command, InvalidArgumentError } from "commander";
 import { KERNELS } from "./kernels.js";
-import { MACHINES } from "./machines.js";
+import { MACHINES, type Machine } from "./machines.js";
 import { EXIT } from "./outcome.js";
 
 /** What the user asked for on the command line. */
 export interface Options {
-  /** Kernel series, in the order they are to run. */
+  /** Kernels, in the order they are to run; what the user named, else the machine's own choice. */
   readonly kernels: readonly string[];
   readonly machine: string;
-  readonly mode: "run" | "shell" | "prepare" | "list";
+  /** `matrix`: everything on every kernel and machine, or on those named. */
+  readonly mode: "run" | "matrix" | "shell" | "prepare" | "list";
   readonly command: readonly string[];
   readonly timeout: number;
   readonly append: string;
@@ -27,6 +28,8 @@ Exit code: the program's own; the first one that is not 0 when several kernels r
 Examples:
   npm run lab                                                what a device behind two IOMMUs can do, on Linux ${NAMES[0]}
   npm run lab -- --kernel all                                the same on every kernel
+  npm run lab -- --all                                       every kernel, machine and strategy, and a table
+  npm run lab -- --kernel custom --machine platform          PCIe and platform devices in one space
   npm run lab -- --kernel 6.1,5.10 -- node my-program.js     a program of yours, on two kernels
   npm run lab -- -- sh -c 'dmesg | grep -i smmu'             any command that busybox has
   npm run lab -- --shell                                     look around; Ctrl-D or Ctrl-] leaves
@@ -35,7 +38,8 @@ Examples:
 
 interface Flags {
   readonly kernel?: string[];
-  readonly machine: string;
+  readonly machine?: string;
+  readonly all?: true;
   readonly shell?: true;
   readonly prepare?: true;
   readonly list?: true;
@@ -48,10 +52,14 @@ export function parseOptions(args: readonly string[]): Options {
   const program = commandLine().parse(args, { from: "user" });
   const flags = program.opts<Flags>();
   if (flags.shell && program.args.length > 0) program.error("--shell takes no command: type it in the shell");
+  if (flags.all && program.args.length > 0) program.error("--all runs the conformance scenarios, and takes no command");
+  const machine = machineNamed(flags.machine ?? MACHINE_NAMES[0] ?? "");
+  const kernels = [...new Set(flags.kernel ?? kernelsFor(flags, machine))];
+  if (!flags.all) checkKernels(program, machine, kernels);
   return {
-    kernels: [...new Set(flags.kernel ?? NAMES.slice(0, 1))],
-    machine: flags.machine,
-    mode: flags.list ? "list" : flags.prepare ? "prepare" : flags.shell ? "shell" : "run",
+    kernels,
+    machine: machine.name,
+    mode: flags.list ? "list" : flags.prepare ? "prepare" : flags.all ? "matrix" : flags.shell ? "shell" : "run",
     command: program.args.length > 0 ? program.args : DEFAULT_COMMAND,
     timeout: flags.timeout,
     append: (flags.append ?? []).join(" "),
@@ -59,12 +67,34 @@ export function parseOptions(args: readonly string[]): Options {
   };
 }
 
+function machineNamed(name: string): Machine {
+  const machine = MACHINES.find((candidate) => candidate.name === name);
+  if (machine === undefined) throw new RangeError(`no machine "${name}"`);
+  return machine;
+}
+
+/** Where the user names none: all of them for the matrix, else the first that can drive the machine. */
+function kernelsFor({ all }: Flags, { kernels = NAMES }: Machine): readonly string[] {
+  return all ? NAMES : kernels.slice(0, 1);
+}
+
+function checkKernels(program: Command, { name, kernels = NAMES }: Machine, wanted: readonly string[]): void {
+  const unfit = wanted.find((kernel) => !kernels.includes(kernel));
+  if (unfit === undefined) return;
+  program.error(`error: Linux ${unfit} cannot drive the machine "${name}": take --kernel ${kernels.join(" or ")}`);
+}
+
 function commandLine(): Command {
   return new Command("npm run lab --")
     .description("Boots a real arm64 Linux in QEMU, with two SMMUs, and runs a program of this project in it.")
     .argument("[command...]", "what to run in the guest, after --", undefined)
     .option("-k, --kernel <name>", `a kernel, several (a,b or repeated), or all: ${NAMES.join(", ")}`, readKernels)
-    .option("-m, --machine <name>", `the machine: ${MACHINE_NAMES.join(", ")}`, readMachine, MACHINE_NAMES[0])
+    .option(
+      "-m, --machine <name>",
+      `the machine: ${MACHINE_NAMES.join(", ")} (default: ${MACHINE_NAMES[0]})`,
+      readMachine,
+    )
+    .option("--all", "the conformance scenarios on every kernel and machine with every strategy, and a table of them")
     .option("-t, --timeout <seconds>", "limit for each kernel's run, boot included", readSeconds, 900)
     .option("-a, --append <parameters>", "more kernel parameters", (text, before: string[] = []) => [...before, text])
     .option("--shell", "an interactive shell in the guest, instead of a command")

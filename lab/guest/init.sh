@@ -48,7 +48,8 @@ share() {
   mount -t 9p -o trans=virtio,version=9p2000.L,ro,msize=512000,cache=$2 $1 /$1 || give_up "cannot mount $1"
 }
 
-modprobe -a $(cat /lib/modules/$(uname -r)/modules.lab) || give_up "cannot load the kernel modules"
+modules=$(cat /lib/modules/$(uname -r)/modules.lab)
+[ -z "$modules" ] || modprobe -a $modules || give_up "cannot load the kernel modules"
 share project loose
 case $(uname -r) in
   [1-5].*)

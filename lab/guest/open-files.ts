@@ -1,6 +1,6 @@
 import { type Machine, SyscallError } from "iospan";
 
-/** What this process has open of VFIO, and eventfds of the library's: sorted, for comparing before and after. */
+/** What this process has open of VFIO and iommufd, and eventfds of the library's: sorted, for comparing before and after. */
 export function openVfioFiles({ syscalls }: Machine): readonly string[] {
   const targets: string[] = [];
   for (const fd of syscalls.readDirectory("/proc/self/fd")) {
@@ -11,5 +11,5 @@ export function openVfioFiles({ syscalls }: Machine): readonly string[] {
       if (!(error instanceof SyscallError)) throw error;
     }
   }
-  return targets.filter((target) => /vfio|eventfd|memfd/.test(target)).sort();
+  return targets.filter((target) => /vfio|iommu|eventfd|memfd/.test(target)).sort();
 }
