@@ -26,11 +26,17 @@ declare const names: string[];
 declare function transferAndCompare(device: Device, buffer: DmaBuffer): Promise<void>;
 `;
 
+const GIVEN_DEVICES = `import { type Device, IoAddressSpace, type Machine } from "iospan";
+declare const machine: Machine;
+declare const vfToken: string;
+declare function stop(device: Device): Promise<void>;
+`;
+
 describe("the README's code", () => {
-  const [driver = "", simulated = "", verify = "", calls = ""] = snippets;
+  const [driver = "", simulated = "", verify = "", calls = "", life = ""] = snippets;
 
   it("is what this test knows", () => {
-    expect(snippets).toHaveLength(4);
+    expect(snippets).toHaveLength(5);
     expect(driver).toContain("linux()");
     expect(simulated).toContain("simulate(");
   });
@@ -40,6 +46,7 @@ describe("the README's code", () => {
     writeFileSync(path.join(folder, "simulated.ts"), simulated);
     writeFileSync(path.join(folder, "verify.ts"), `${GIVEN_MACHINE}${verify}`);
     writeFileSync(path.join(folder, "calls.ts"), `${GIVEN}${calls}`);
+    writeFileSync(path.join(folder, "life.ts"), `${GIVEN_DEVICES}${life}`);
     const config = { extends: "../../tsconfig.json", compilerOptions: { noUnusedLocals: false }, include: ["*.ts"] };
     writeFileSync(path.join(folder, "tsconfig.json"), JSON.stringify(config));
     const tsc = path.join(root, "node_modules", ".bin", "tsc");
