@@ -46,6 +46,12 @@ export class Apt {
     return text.split("\n").filter((name) => name !== "");
   }
 
+  /** The version of a package that `download` would take. */
+  async version(name: string): Promise<string | undefined> {
+    const text = await this.#host.run("apt-cache", ["-c", this.#config, "show", "--no-all-versions", name]);
+    return /^Version: (.+)$/m.exec(text)?.[1];
+  }
+
   /** Puts exactly these packages into the folder. */
   async download(packages: readonly string[], folder: string): Promise<void> {
     await this.#host.run("apt-get", ["-c", this.#config, "download", ...packages], { cwd: folder });

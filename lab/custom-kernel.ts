@@ -5,14 +5,35 @@ import type { Apt } from "./apt.js";
 import { unpackAll } from "./debian.js";
 import { type Host, LabError, seconds } from "./host.js";
 import type { CustomSource } from "./kernels.js";
+import { firstErrorIn, newLog } from "./log.js";
 import type { Workshop } from "./workshop.js";
 
 const CROSS = "aarch64-linux-gnu-";
-/** What the kernel's own build starts. */
-const TOOLS = ["make", "gcc", "bc", "bison", "flex"];
+/** What the kernel's own build starts, and what its programs for the host are compiled with. */
+const NEEDED = ["make", "gcc", "bc", "bison", "flex", "/usr/include/stdio.h"];
 /** Files that this configuration compiles, roughly: to tell how far it is. */
 const FILES = 1400;
 const TELL_EVERY = 30_000;
+
+/** The Debian package with the source. */
+export function sourcePackage({ series }: Pick<CustomSource, "series">): string {
+  return `linux-source-${series}`;
+}
+
+/** Fails where this host lacks what the build takes, or the cache is where the kernel's Makefile refuses to work. */
+export async function checkBuilder({ host, cache }: Workshop): Promise<void> {
+  if (/[\s:]/.test(cache.folder)) {
+    throw new LabError(
+      `the kernel's Makefile takes no path with a space or a colon, as that of the cache: ${cache.folder}\n` +
+        "  name another folder: IOSPAN_LAB_CACHE=FOLDER",
+    );
+  }
+  await host.need([...NEEDED, `${crossPrefix()}gcc`]);
+}
+
+function crossPrefix(): string {
+  return process.arch === "arm64" ? "" : CROSS;
+}
 
 /**
  * Builds a kernel with everything built in: `make tinyconfig`, and on top of that the options of a file, each of which has
@@ -25,15 +46,13 @@ export async function buildFromSource(
   folder: string,
 ): Promise<void> {
   const { host } = shop;
-  const cross = process.arch === "arm64" ? "" : CROSS;
-  await host.need([...TOOLS, `${cross}gcc`]);
+  await checkBuilder(shop);
   const work = join(folder, "work");
   await mkdir(work);
   const { tree, version } = await host.step(`the source of Linux ${source.series}`, async () =>
     unpackSource(host, await shop.debian(source.release), source, work),
   );
-  const make: Make = (targets, onOutput) =>
-    host.run("make", ["-C", tree, "ARCH=arm64", `CROSS_COMPILE=${cross}`, ...targets], { onOutput });
+  const make = makeIn(tree, host, await newLog(shop.cache.folder, `make-${source.name}`));
   await configure(host, make, tree, configuration);
   await host.step(`Linux ${source.name}, ten minutes on two cores`, () => compile(host, make));
   const release = (await make(["-s", "kernelrelease"])).trim();
@@ -46,8 +65,21 @@ export async function buildFromSource(
 
 type Make = (targets: readonly string[], onOutput?: (text: string) => void) => Promise<string>;
 
-async function unpackSource(host: Host, apt: Apt, { series }: CustomSource, work: string) {
-  const name = `linux-source-${series}`;
+function makeIn(tree: string, host: Host, log: string): Make {
+  const always = ["-C", tree, "ARCH=arm64", `CROSS_COMPILE=${crossPrefix()}`];
+  return async (targets, onOutput) => {
+    try {
+      return await host.run("make", [...always, ...targets], { onOutput, log });
+    } catch (error) {
+      if (!(error instanceof LabError)) throw error;
+      const first = (await firstErrorIn(log)) ?? error.message;
+      throw new LabError(`make ${targets.join(" ")} failed: ${first}\n  all that it printed: ${log}`, { cause: error });
+    }
+  };
+}
+
+async function unpackSource(host: Host, apt: Apt, source: CustomSource, work: string) {
+  const name = sourcePackage(source);
   await apt.download([name], work);
   const [deb = ""] = (await readdir(work)).filter((file) => file.endsWith(".deb"));
   const version = (await host.run("dpkg-deb", ["-f", join(work, deb), "Version"])).trim();

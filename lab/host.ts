@@ -1,15 +1,17 @@
 import { execFile } from "node:child_process";
+import { appendFileSync } from "node:fs";
 import { access, constants } from "node:fs/promises";
-import { delimiter, join } from "node:path";
+import { delimiter, isAbsolute, join } from "node:path";
 
 /** What went wrong, in one line, and the way out: shown without a stack trace. */
 export class LabError extends Error {
   override readonly name = "LabError";
 }
 
-/** Which Debian package brings a tool that the lab starts on the host. */
+/** Which Debian package brings a tool that the lab starts on the host, or a file that such a tool reads. */
 const PACKAGES: Readonly<Record<string, string>> = {
   "apt-get": "apt",
+  "/usr/include/stdio.h": "libc6-dev",
   "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
   "apt-cache": "apt",
   dpkg: "dpkg",
@@ -25,6 +27,8 @@ export interface RunOptions {
   readonly cwd?: string;
   /** Told what the tool prints, while it runs. */
   readonly onOutput?: ((text: string) => void) | undefined;
+  /** A file to which all that the tool prints is appended, as it comes. */
+  readonly log?: string;
 }
 
 /** The machine the lab runs on: its tools, and the terminal it reports to. */
@@ -51,7 +55,7 @@ export class Host {
   }
 
   /** Runs a tool to its end and returns what it printed; its last words are in the error when it fails. */
-  run(tool: string, args: readonly string[], { cwd, onOutput }: RunOptions = {}): Promise<string> {
+  run(tool: string, args: readonly string[], { cwd, onOutput, log }: RunOptions = {}): Promise<string> {
     return new Promise((resolve, reject) => {
       // Tools are read by this program, so they must speak English.
       const env = { ...process.env, LC_ALL: "C", DEBIAN_FRONTEND: "noninteractive" };
@@ -69,13 +73,15 @@ export class Host {
         },
       );
       if (onOutput !== undefined) child.stdout?.on("data", (chunk) => onOutput(String(chunk)));
+      if (log !== undefined)
+        for (const stream of [child.stdout, child.stderr]) stream?.on("data", (chunk) => appendFileSync(log, chunk));
     });
   }
 
-  /** Fails with every missing tool at once, and the command that installs them. */
+  /** Fails with every missing tool at once, or file that has a full path, and the command that installs them. */
   async need(tools: readonly string[]): Promise<void> {
-    const found = await Promise.all(tools.map(onPath));
-    const missing = tools.filter((_, index) => found[index] === undefined);
+    const found = await Promise.all(tools.map(isThere));
+    const missing = tools.filter((_, index) => !found[index]);
     if (missing.length === 0) return;
     if (missing.includes("apt-get")) {
       throw new LabError("the lab needs a Debian-like host: it takes kernels and QEMU from Debian with apt-get");
@@ -89,13 +95,20 @@ export class Host {
 export async function onPath(tool: string): Promise<string | undefined> {
   for (const folder of (process.env["PATH"] ?? "").split(delimiter)) {
     const path = join(folder, tool);
-    const found = await access(path, constants.X_OK).then(
-      () => true,
-      () => false,
-    );
-    if (found) return path;
+    if (await isAccessible(path, constants.X_OK)) return path;
   }
   return undefined;
+}
+
+async function isThere(tool: string): Promise<boolean> {
+  return isAbsolute(tool) ? isAccessible(tool, constants.R_OK) : (await onPath(tool)) !== undefined;
+}
+
+function isAccessible(path: string, mode: number): Promise<boolean> {
+  return access(path, mode).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** The time since `start` (of `performance.now()`), as the user reads it. */

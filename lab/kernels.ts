@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Release } from "./apt.js";
-import { buildFromSource } from "./custom-kernel.js";
+import { buildFromSource, checkBuilder, sourcePackage } from "./custom-kernel.js";
 import { unpackKernel } from "./debian-kernel.js";
 import { LabError } from "./host.js";
 import { PROJECT } from "./project.js";
@@ -11,6 +11,7 @@ import type { Workshop } from "./workshop.js";
 interface Source {
   /** The name that stays. */
   readonly name: string;
+  /** For `--list`: at most 68 characters. */
   readonly summary: string;
   /** The newest package of this series is taken, */
   readonly series: string;
@@ -54,12 +55,19 @@ export const KERNELS: readonly KernelSource[] = [
   },
   {
     name: "custom",
-    summary: "built here, with iommufd, vfio-platform and dma-bufs of BARs, which Debian leaves out",
+    summary: "compiled here, with what Debian leaves out: iommufd, vfio-platform",
     series: "7.3",
     release: "trixie",
     build: "custom",
   },
 ];
+
+/** @throws {RangeError} when there is none, which names all. */
+export function kernelNamed(name: string): KernelSource {
+  const source = KERNELS.find((kernel) => kernel.name === name);
+  if (source === undefined) throw new RangeError(`no kernel "${name}": ${KERNELS.map((each) => each.name).join(", ")}`);
+  return source;
+}
 
 const CONFIGURATION = join(PROJECT, "lab/kernel.config");
 
@@ -82,13 +90,29 @@ export async function cachedKernel(shop: Workshop, source: KernelSource): Promis
   return { name: source.name, ...facts, folder };
 }
 
+/** Fails where the cache lacks the kernel and this host cannot make it: to be told before anything is downloaded. */
+export async function checkKernel(shop: Workshop, source: KernelSource): Promise<void> {
+  if (source.build === "custom" && (await cachedKernel(shop, source)) === undefined) await checkBuilder(shop);
+}
+
 /** The kernel, made first where the cache lacks it. */
 export async function buildKernel(shop: Workshop, source: KernelSource): Promise<Kernel> {
   const entry = await identity(source);
-  await shop.cache.entry(...entry, shop.renew, (folder) => build(shop, source, folder));
+  const renew = shop.renew && !(await isNewest(shop, source));
+  await shop.cache.entry(...entry, renew, (folder) => build(shop, source, folder));
   const kernel = await cachedKernel(shop, source);
   if (kernel === undefined) throw new LabError(`the kernel in ${shop.cache.entryPath(...entry)} is damaged`);
   return kernel;
+}
+
+/** Whether Debian has no newer source than the one that the kernel in the cache was compiled of. */
+async function isNewest(shop: Workshop, source: KernelSource): Promise<boolean> {
+  const kernel = source.build === "custom" ? await cachedKernel(shop, source) : undefined;
+  if (kernel === undefined) return false;
+  const apt = await shop.debian(source.release);
+  if ((await apt.version(sourcePackage(source))) !== kernel.version) return false;
+  shop.host.say(`Linux ${source.name}: Debian's newest source is still ${kernel.version}, nothing to compile`);
+  return true;
 }
 
 async function build(shop: Workshop, source: KernelSource, folder: string): Promise<void> {

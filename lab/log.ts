@@ -3,7 +3,7 @@ import { join } from "node:path";
 
 const KEEP = 7 * 24 * 3600 * 1000;
 
-/** The file for one run's kernel log. Logs older than a week are removed on the way. */
+/** The file for one run's log: the kernel's, or a compiler's. Logs older than a week are removed on the way. */
 export async function newLog(cache: string, name: string): Promise<string> {
   const folder = join(cache, "logs");
   await mkdir(folder, { recursive: true });
@@ -12,6 +12,13 @@ export async function newLog(cache: string, name: string): Promise<string> {
     if (Date.now() - mtimeMs > KEEP) await rm(join(folder, file), { force: true });
   }
   return join(folder, `${name}-${process.pid}.log`);
+}
+
+/** The first line of make's output that tells an error: the compiler's word where there is one, else make's own. */
+export async function firstErrorIn(log: string): Promise<string | undefined> {
+  const lines = (await readFile(log, "utf8").catch(() => "")).split("\n");
+  const first = lines.find((line) => /\berror: /i.test(line)) ?? lines.find((line) => line.includes("*** "));
+  return first?.trim();
 }
 
 /** The last lines of a kernel log, without the colours and cursor movements of the firmware. */

@@ -9,6 +9,7 @@ export interface MachineFiles {
 /** A guest machine: only what makes it interesting. `boot.ts` adds the lab's own parts after it, so they shift nothing. */
 export interface Machine {
   readonly name: string;
+  /** For `--list`: at most 62 characters. */
   readonly summary: string;
   /** Start through UEFI, which describes the machine to Linux with ACPI tables. */
   readonly uefi: boolean;
@@ -46,7 +47,7 @@ const EVERY_ADDRESS = "dma_mask=0xffffffffffffffff";
 /** One physical device with a PCIe interface behind each SMMU (the NVMe subsystem), and a DMA engine behind each. */
 const twoPciePaths: Machine = {
   name: "two-pcie-paths",
-  summary: "dual-port NVMe and DMA engines, PCIe paths behind each of two SMMUs (UEFI, ACPI)",
+  summary: "dual-port NVMe and DMA engines behind two SMMUs (UEFI, ACPI)",
   uefi: true,
   kernelParameters: [HUGE_PAGES],
   arguments: ({ disk }) => [
@@ -88,7 +89,7 @@ const PLATFORM_PARAMETERS = [
 const platform: Machine = {
   ...twoPciePaths,
   name: "platform",
-  summary: "the same, and a platform device behind the second SMMU (device tree)",
+  summary: "the same, and a device on the SoC's own bus (device tree)",
   uefi: false,
   kernelParameters: [...twoPciePaths.kernelParameters, ...PLATFORM_PARAMETERS],
   treeChanges: PLATFORM_TREE,
@@ -97,6 +98,14 @@ const platform: Machine = {
 
 /** The first one is the default. */
 export const MACHINES: readonly Machine[] = [twoPciePaths, twoPciePathsStage2, platform];
+
+/** @throws {RangeError} when there is none, which names all. */
+export function machineNamed(name: string): Machine {
+  const machine = MACHINES.find((candidate) => candidate.name === name);
+  if (machine === undefined)
+    throw new RangeError(`no machine "${name}": ${MACHINES.map((each) => each.name).join(", ")}`);
+  return machine;
+}
 
 /** A file name as QEMU reads it inside an option: a comma would start the next one. */
 export function optionValue(path: string): string {

@@ -1,4 +1,5 @@
 import { constants } from "node:os";
+import { CommanderError } from "commander";
 import { Cache } from "./cache.js";
 import { Host, LabError } from "./host.js";
 import { runAll } from "./lab.js";
@@ -21,13 +22,18 @@ process.stdout.on("error", () => {
   interrupted.abort();
 });
 
-const options = parseOptions(process.argv.slice(2));
 const host = new Host(interrupted.signal);
 try {
+  const options = parseOptions(process.argv.slice(2));
   process.exitCode = await runAll(host, await Cache.open(), options);
 } catch (error) {
-  process.exitCode = signalCode || EXIT.failed;
+  process.exitCode = signalCode || exitCodeOf(error);
   if (error instanceof LabError && signalCode === 0) host.say(error.message);
-  else if (signalCode === 0) throw error;
+  else if (signalCode === 0 && !(error instanceof CommanderError)) throw error;
 }
 if (signalCode !== 0) process.exitCode = signalCode;
+
+/** After `--help` all is well. */
+function exitCodeOf(error: unknown): number {
+  return error instanceof CommanderError && error.exitCode === 0 ? 0 : EXIT.failed;
+}

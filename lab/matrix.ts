@@ -1,26 +1,32 @@
 import { parseStrategyLine, type StrategyResult } from "./guest/strategy-line.js";
 import type { Host } from "./host.js";
+import { type KernelSource, kernelNamed } from "./kernels.js";
+import { type Machine, machineNamed } from "./machines.js";
 
 /** A kernel on a machine. */
 export interface Cell {
-  readonly kernel: string;
-  readonly machine: string;
+  readonly kernel: KernelSource;
+  readonly machine: Machine;
   /** `/dev/vfio/vfio` is iommufd's, which answers VFIO's container calls. */
   readonly compatContainer?: boolean;
 }
 
 /** Every kernel, on every machine that it can drive: what only one kernel can drive is there once. */
 export const MATRIX: readonly Cell[] = [
-  { kernel: "5.10", machine: "two-pcie-paths" },
-  { kernel: "6.1", machine: "two-pcie-paths" },
-  { kernel: "6.12", machine: "two-pcie-paths" },
-  { kernel: "7.3", machine: "two-pcie-paths" },
-  { kernel: "7.3", machine: "stage-2" },
-  { kernel: "7.3-16k", machine: "two-pcie-paths" },
-  { kernel: "custom", machine: "two-pcie-paths" },
-  { kernel: "custom", machine: "two-pcie-paths", compatContainer: true },
-  { kernel: "custom", machine: "platform" },
+  cell("5.10", "two-pcie-paths"),
+  cell("6.1", "two-pcie-paths"),
+  cell("6.12", "two-pcie-paths"),
+  cell("7.3", "two-pcie-paths"),
+  cell("7.3", "stage-2"),
+  cell("7.3-16k", "two-pcie-paths"),
+  cell("custom", "two-pcie-paths"),
+  cell("custom", "two-pcie-paths", { compatContainer: true }),
+  cell("custom", "platform"),
 ];
+
+function cell(kernel: string, machine: string, more: Pick<Cell, "compatContainer"> = {}): Cell {
+  return { kernel: kernelNamed(kernel), machine: machineNamed(machine), ...more };
+}
 
 /** What is run in a cell. */
 export function commandOf({ compatContainer = false }: Cell): readonly string[] {
@@ -59,8 +65,8 @@ export function formatMatrix(results: readonly CellResult[]): string {
   const rows = results.map(({ kernel, machine, compatContainer, strategies, code, seconds }) => {
     const cells = COLUMNS.map((name) => describe(strategies.find(({ strategy }) => strategy === name)));
     return [
-      compatContainer ? `${kernel} *` : kernel,
-      machine,
+      compatContainer ? `${kernel.name} *` : kernel.name,
+      machine.name,
       ...cells,
       code === 0 ? `${Math.round(seconds)} s` : `exit ${code}`,
     ];
@@ -79,12 +85,15 @@ function describe(result: StrategyResult | undefined): string {
   return `✗ ${result.failed}`;
 }
 
-/** Prints it, and what its words mean. */
-export function printMatrix(host: Host, results: readonly CellResult[]): void {
+/** Prints it, and what its words mean. @param wanted how many cells were to be run. */
+export function printMatrix(host: Host, results: readonly CellResult[], wanted: number): void {
   process.stdout.write(`\n${formatMatrix(results)}\n`);
   const skipped = results.flatMap(({ strategies }) => strategies).reduce((sum, each) => sum + each.skipped, 0);
   host.say("✓ N: so many scenarios passed; ✗ N: so many failed; refused: as expected, that kernel has no iommufd");
   host.say("single: single-domain, for devices behind one SMMU; behind two its refusal is one of the scenarios");
   host.say("*: /dev/vfio/vfio is iommufd's, which is there for containers only");
-  host.say(`${skipped} scenarios were skipped, each with its reason in the output of \`prove.js --every\``);
+  if (skipped > 0)
+    host.say(`${skipped} scenarios were skipped, each with its reason in the output of \`prove.js --every\``);
+  const missing = wanted - results.length;
+  if (missing > 0) host.say(`the table is not complete: ${missing} of ${wanted} runs are missing`);
 }

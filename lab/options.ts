@@ -1,15 +1,17 @@
-import { Command, InvalidArgumentError } from "commander";
-import { KERNELS } from "./kernels.js";
-import { MACHINES, type Machine } from "./machines.js";
-import { EXIT } from "./outcome.js";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { KERNELS, type KernelSource, kernelNamed } from "./kernels.js";
+import { MACHINES, type Machine, machineNamed } from "./machines.js";
+import { type Cell, MATRIX } from "./matrix.js";
+
+/** What the lab does instead of running a command in a guest. */
+const MODES = ["all", "shell", "prepare", "list"] as const;
 
 /** What the user asked for on the command line. */
 export interface Options {
-  /** Kernels, in the order they are to run; what the user named, else the machine's own choice. */
-  readonly kernels: readonly string[];
-  readonly machine: string;
-  /** `matrix`: everything on every kernel and machine, or on those named. */
-  readonly mode: "run" | "matrix" | "shell" | "prepare" | "list";
+  /** `run`: the command; `all`: everything on the cells of the matrix, or on those named. */
+  readonly mode: "run" | (typeof MODES)[number];
+  /** The kernels, each on its machine, in the order they are to run; none to list. */
+  readonly cells: readonly Cell[];
   readonly command: readonly string[];
   readonly timeout: number;
   readonly append: string;
@@ -21,45 +23,41 @@ const NAMES = KERNELS.map(({ name }) => name);
 const MACHINE_NAMES = MACHINES.map(({ name }) => name);
 
 const EXAMPLES = `
-Exit code: the program's own; the first one that is not 0 when several kernels run. The lab's own:
+Exit code: the program's own (of several, the first not 0), or one of the lab's:
   121 the guest went down while the program ran    124 the time limit passed
-  122 the guest never reached the program          125 the lab could not prepare or start
+  122 the guest never reached the program          125 the lab could not start
 
-Examples:
-  npm run lab                                                what a device behind two IOMMUs can do, on Linux ${NAMES[0]}
-  npm run lab -- --kernel all                                the same on every kernel
-  npm run lab -- --all                                       every kernel, machine and strategy, and a table
-  npm run lab -- --kernel custom --machine platform          PCIe and platform devices in one space
-  npm run lab -- --kernel 6.1,5.10 -- node my-program.js     a program of yours, on two kernels
-  npm run lab -- -- sh -c 'dmesg | grep -i smmu'             any command that busybox has
-  npm run lab -- --shell                                     look around; Ctrl-D or Ctrl-] leaves
-  npm run lab -- --append vfio_iommu_type1.dma_entry_limit=8 more kernel parameters
+Examples, all after "npm run lab --":
+  (nothing)                          what devices behind two IOMMUs can do
+  --kernel all                       the same on every kernel
+  --all                              every kernel, machine, strategy: a table
+  --all --machine platform           the part of the table with that machine
+  --kernel 6.1,5.10 -- node mine.js  a program of yours, on two kernels
+  -- sh -c 'dmesg | grep -i smmu'    any command that busybox has
+  --shell                            look around; Ctrl-D or Ctrl-] leaves
+  --append loglevel=8                one more kernel parameter
 `;
 
-interface Flags {
-  readonly kernel?: string[];
-  readonly machine?: string;
-  readonly all?: true;
-  readonly shell?: true;
-  readonly prepare?: true;
-  readonly list?: true;
+interface Flags extends Partial<Readonly<Record<(typeof MODES)[number], true>>> {
+  readonly kernel?: readonly KernelSource[];
+  readonly machine?: Machine;
   readonly update?: true;
   readonly timeout: number;
-  readonly append?: string[];
+  readonly append?: readonly string[];
 }
 
+/**
+ * Reads the command line.
+ * @throws {CommanderError} when it asks for what cannot be, after telling so on stderr; after `--help`, with exit code 0.
+ */
 export function parseOptions(args: readonly string[]): Options {
   const program = commandLine().parse(args, { from: "user" });
   const flags = program.opts<Flags>();
-  if (flags.shell && program.args.length > 0) program.error("--shell takes no command: type it in the shell");
-  if (flags.all && program.args.length > 0) program.error("--all runs the conformance scenarios, and takes no command");
-  const machine = machineNamed(flags.machine ?? MACHINE_NAMES[0] ?? "");
-  const kernels = [...new Set(flags.kernel ?? kernelsFor(flags, machine))];
-  if (!flags.all) checkKernels(program, machine, kernels);
+  const mode = MODES.find((name) => flags[name]) ?? "run";
+  if (mode !== "run" && program.args.length > 0) program.error(`error: --${mode} takes no command`);
   return {
-    kernels,
-    machine: machine.name,
-    mode: flags.list ? "list" : flags.prepare ? "prepare" : flags.all ? "matrix" : flags.shell ? "shell" : "run",
+    mode,
+    cells: cellsOf(program, mode, flags),
     command: program.args.length > 0 ? program.args : DEFAULT_COMMAND,
     timeout: flags.timeout,
     append: (flags.append ?? []).join(" "),
@@ -67,21 +65,33 @@ export function parseOptions(args: readonly string[]): Options {
   };
 }
 
-function machineNamed(name: string): Machine {
-  const machine = MACHINES.find((candidate) => candidate.name === name);
-  if (machine === undefined) throw new RangeError(`no machine "${name}"`);
-  return machine;
+function cellsOf(program: Command, mode: Options["mode"], flags: Flags): readonly Cell[] {
+  if (mode === "list") return [];
+  return mode === "all" ? chosenCells(program, flags) : cellsOn(program, flags);
 }
 
-/** Where the user names none: all of them for the matrix, else the first that can drive the machine. */
-function kernelsFor({ all }: Flags, { kernels = NAMES }: Machine): readonly string[] {
-  return all ? NAMES : kernels.slice(0, 1);
+/** The cells of the matrix with what was named. */
+function chosenCells(program: Command, { kernel: kernels, machine }: Flags): readonly Cell[] {
+  const chosen = MATRIX.filter(
+    (cell) => (kernels?.includes(cell.kernel) ?? true) && (machine === undefined || cell.machine === machine),
+  );
+  if (chosen.length > 0) return chosen;
+  const parts = MACHINES.map(({ name }) => {
+    const there = MATRIX.filter((cell) => cell.machine.name === name).map(({ kernel }) => kernel.name);
+    return `${[...new Set(there)].join(", ")} on ${name}`;
+  });
+  return program.error(`error: --all has no such kernel on this machine; it has ${parts.join("; ")}`);
 }
 
-function checkKernels(program: Command, { name, kernels = NAMES }: Machine, wanted: readonly string[]): void {
-  const unfit = wanted.find((kernel) => !kernels.includes(kernel));
-  if (unfit === undefined) return;
-  program.error(`error: Linux ${unfit} cannot drive the machine "${name}": take --kernel ${kernels.join(" or ")}`);
+/** The kernels that were named on one machine, else the first one that can drive it. */
+function cellsOn(program: Command, flags: Flags): readonly Cell[] {
+  const machine = flags.machine ?? machineNamed(MACHINE_NAMES[0] ?? "");
+  const fit = KERNELS.filter(({ name }) => machine.kernels?.includes(name) ?? true);
+  const kernels = [...new Set(flags.kernel ?? fit.slice(0, 1))];
+  const unfit = kernels.find((kernel) => !fit.includes(kernel));
+  if (unfit === undefined) return kernels.map((kernel) => ({ kernel, machine }));
+  const names = fit.map(({ name }) => name).join(" or ");
+  return program.error(`error: Linux ${unfit.name} cannot drive the machine "${machine.name}": take --kernel ${names}`);
 }
 
 function commandLine(): Command {
@@ -94,29 +104,55 @@ function commandLine(): Command {
       `the machine: ${MACHINE_NAMES.join(", ")} (default: ${MACHINE_NAMES[0]})`,
       readMachine,
     )
-    .option("--all", "the conformance scenarios on every kernel and machine with every strategy, and a table of them")
     .option("-t, --timeout <seconds>", "limit for each kernel's run, boot included", readSeconds, 900)
     .option("-a, --append <parameters>", "more kernel parameters", (text, before: string[] = []) => [...before, text])
-    .option("--shell", "an interactive shell in the guest, instead of a command")
-    .option("--prepare", "only download and build what is missing in the cache")
     .option("--update", "look for newer kernel, QEMU and Node.js packages first")
-    .option("--list", "show the kernels and which are in the cache")
+    .addOption(
+      new Option(
+        "--all",
+        "instead of a command: the conformance scenarios on every kernel and machine, or those named, with every strategy, and a table of them",
+      ).conflicts(["shell", "prepare", "list"]),
+    )
+    .addOption(
+      new Option("--shell", "instead of a command: an interactive shell in the guest").conflicts(["prepare", "list"]),
+    )
+    .addOption(
+      new Option("--prepare", "only download and build what is missing in the cache").conflicts([
+        "list",
+        "timeout",
+        "append",
+      ]),
+    )
+    .addOption(
+      new Option("--list", "only show the kernels, which are in the cache, and the machines").conflicts([
+        "kernel",
+        "machine",
+        "timeout",
+        "append",
+        "update",
+      ]),
+    )
     .helpOption("-h, --help", "show this")
     .passThroughOptions()
-    .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : EXIT.failed))
+    .exitOverride()
     .addHelpText("after", EXAMPLES);
 }
 
-function readKernels(text: string, before: string[] = []): string[] {
-  const names = text === "all" ? NAMES : text.split(",");
-  const unknown = names.find((name) => !NAMES.includes(name));
-  if (unknown !== undefined) throw new InvalidArgumentError(`no kernel "${unknown}": ${NAMES.join(", ")} or all`);
-  return [...before, ...names];
+function readKernels(text: string, before: readonly KernelSource[] = []): readonly KernelSource[] {
+  return [...before, ...(text === "all" ? KERNELS : text.split(",").map((name) => named(kernelNamed, name)))];
 }
 
-function readMachine(name: string): string {
-  if (MACHINE_NAMES.includes(name)) return name;
-  throw new InvalidArgumentError(`no machine "${name}": ${MACHINE_NAMES.join(", ")}`);
+function readMachine(name: string): Machine {
+  return named(machineNamed, name);
+}
+
+/** What is wrong with a name, told as what is wrong with the option. */
+function named<T>(find: (name: string) => T, name: string): T {
+  try {
+    return find(name);
+  } catch (error) {
+    throw new InvalidArgumentError(error instanceof Error ? error.message : String(error));
+  }
 }
 
 function readSeconds(text: string): number {

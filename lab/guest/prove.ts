@@ -22,7 +22,7 @@ import { formatStrategyLine } from "./strategy-line.js";
 import { userErrors } from "./user-errors.js";
 import { virtualFunction } from "./virtual-functions.js";
 
-const STRATEGIES: readonly StrategyName[] = [...strategyNames, "single-domain"];
+const STRATEGIES: readonly StrategyName[] = strategyNames;
 /** The iommufd strategies take it, and Debian's kernels have none. */
 const IOMMUFD = "/dev/iommu";
 const CONTAINER = "/dev/vfio/vfio";
@@ -46,8 +46,12 @@ function chosenStrategies(): readonly StrategyName[] {
   process.exit(1);
 }
 
-/** From then on whoever opens a container gets an iommufd (drivers/iommu/iommufd/vfio_compat.c). */
+/** From then on whoever opens a container gets an iommufd (drivers/iommu/iommufd/vfio_compat.c). In the lab only: it stays so. */
 function takeIommufdForContainers(): void {
+  if (!existsSync(IOMMUFD)) {
+    console.error(`error: --compat-container takes a kernel with iommufd (${IOMMUFD}): npm run lab -- --kernel custom`);
+    process.exit(1);
+  }
   rmSync(CONTAINER);
   symlinkSync(IOMMUFD, CONTAINER);
 }
@@ -76,6 +80,19 @@ async function proveExample({ machine, strategy, first, second }: Rig): Promise<
       return await roundTrip(space, completion);
     });
   }
+}
+
+/** The article's pair: a PCIe interface and one on the SoC's own bus, behind two SMMUs, in one address space. */
+function proveArticlesPair({ machine, strategy, first }: Rig, port: string): Promise<void> {
+  return proofs.prove("a PCIe and a platform device in one address space", async () => {
+    await using space = await IoAddressSpace.open(machine, [first, port], { strategy });
+    using buffer = space.allocate(2 ** 21, { hugePages: "try" });
+    assert.equal(space.audit().consistent, true);
+    assert.notEqual(space.interface(first).iommu, space.interface(port).iommu);
+    const moved = await roundTrip(space, "poll", [first]);
+    const iommus = space.interfaces.map((name) => `${name} (${space.interface(name).iommu})`).join(" and ");
+    return `${iommus} have 2 MiB at IOVA 0x${buffer.iova.toString(16)}; ${moved}`;
+  });
 }
 
 /** The README's program, with the strategy named in it, or as it stands. */
@@ -151,6 +168,7 @@ async function proveStrategy(strategy: StrategyName): Promise<"works" | "refused
     await proofs.prove("a virtual function opens with the token of its physical function", prove);
   }
   if (cast.port !== undefined && !rig.oneIommu) {
+    if (values.only === undefined) await proveArticlesPair(rig, cast.port);
     await proveScenarios("platform", platform, platformRigOf(rig, cast.port));
   }
   return "works";
@@ -171,12 +189,13 @@ async function proveAndTell(strategy: StrategyName): Promise<void> {
   );
 }
 
+// First of all, since it is what refuses to run outside the lab.
+const cast = castOf(process.env["IOSPAN_LAB_MACHINE"]);
 const strategies = chosenStrategies();
 if (values["compat-container"]) takeIommufdForContainers();
 const isQuick = !values.full && !values.every && values.only === undefined;
 /** Scenarios that a quick run did not go through. */
 let left = 0;
-const cast = castOf(process.env["IOSPAN_LAB_MACHINE"]);
 /** The README names the devices of the first machine. */
 const hasReadmesDevices = cast.second === "0000:22:00.0";
 const machine = linux();

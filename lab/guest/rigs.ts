@@ -42,7 +42,8 @@ const CASTS: Readonly<Record<string, Cast>> = {
 /** The devices of the machine that the lab booted. */
 export function castOf(machine: string | undefined): Cast {
   const cast = CASTS[machine ?? ""];
-  if (cast === undefined) throw new Error(`the lab has no machine "${machine}": run this with npm run lab`);
+  if (machine === undefined) throw new Error("this runs in the lab's guest only: npm run lab");
+  if (cast === undefined) throw new Error(`no devices are known for the machine "${machine}" (lab/guest/rigs.ts)`);
   return cast;
 }
 

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { formatStrategyLine, parseStrategyLine, type StrategyResult } from "../../lab/guest/strategy-line.js";
 import { KERNELS } from "../../lab/kernels.js";
-import { MACHINES } from "../../lab/machines.js";
+import { MACHINES, machineNamed } from "../../lab/machines.js";
 import { type CellResult, commandOf, formatMatrix, MATRIX, ResultReader } from "../../lab/matrix.js";
 
 const result = fc.record<StrategyResult>({
@@ -43,11 +43,10 @@ describe("a strategy's line", () => {
 
 describe("the matrix", () => {
   it("has every kernel and every machine, and none that cannot drive it", () => {
-    expect(new Set(MATRIX.map(({ kernel }) => kernel))).toEqual(new Set(KERNELS.map(({ name }) => name)));
-    expect(new Set(MATRIX.map(({ machine }) => machine))).toEqual(new Set(MACHINES.map(({ name }) => name)));
+    expect(new Set(MATRIX.map(({ kernel }) => kernel))).toEqual(new Set(KERNELS));
+    expect(new Set(MATRIX.map(({ machine }) => machine))).toEqual(new Set(MACHINES));
     for (const { kernel, machine } of MATRIX) {
-      const { kernels = [kernel] } = MACHINES.find(({ name }) => name === machine) ?? {};
-      expect(kernels).toContain(kernel);
+      expect(machine.kernels ?? [kernel.name]).toContain(kernel.name);
     }
   });
 
@@ -57,7 +56,7 @@ describe("the matrix", () => {
     const counts = { passed: 123, skipped: 1, seconds: 1 };
     const done: CellResult = {
       ...first,
-      machine: "two-pcie-paths",
+      machine: machineNamed("two-pcie-paths"),
       strategies: [
         { strategy: "mirrored", verdict: "works", failed: 0, ...counts },
         { strategy: "iommufd", verdict: "fails", failed: 3, ...counts },
@@ -92,8 +91,8 @@ describe("the matrix", () => {
         .map((cell) => cell.trim()),
     );
     const wanted = MATRIX.map(({ kernel, machine, compatContainer }) => [
-      compatContainer ? `${kernel} *` : kernel,
-      machine,
+      compatContainer ? `${kernel.name} *` : kernel.name,
+      machine.name,
     ]);
     expect(documented).toEqual(wanted);
     expect(table).not.toMatch(/✗|exit/);
