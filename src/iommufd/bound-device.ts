@@ -12,10 +12,11 @@ import type { BusType } from "../machine/machine.js";
 import { MappedMemory } from "../syscalls/mapped-memory.js";
 import { MAP_ANONYMOUS, MAP_PRIVATE, O_RDWR, PROT_READ, PROT_WRITE } from "../syscalls/mmap-flags.js";
 import type { Fd, Syscalls } from "../syscalls/syscalls.js";
+import { CallsUnderWay } from "../vfio/calls-under-way.js";
 import type { DeviceIdentity, DeviceSource } from "../vfio/device.js";
 import { failuresOf, withFailures } from "../vfio/failures.js";
 import { unexplained } from "../vfio/refusal.js";
-import { vfTokenBytes } from "../vfio/vf-token.js";
+import { checkTakesToken, vfTokenBytes } from "../vfio/vf-token.js";
 import { attachRefused, bindIommufdRefused, type CdevIdentity, cdevOpenRefused } from "./cdev-refusals.js";
 import { askHardwareInfo, type HardwareInfo } from "./hardware-info.js";
 import { HwPageTable } from "./hw-page-table.js";
@@ -41,6 +42,7 @@ export class BoundDevice implements DeviceIdentity, DeviceSource, Disposable {
   readonly #identity: CdevIdentity;
   readonly #iommufd: Iommufd;
   readonly #syscalls: Syscalls;
+  readonly #calls = new CallsUnderWay();
   #fd: Fd | undefined;
   #ioas: Ioas | undefined;
   /** The descriptor is closed, here or by whom it was handed to. */
@@ -62,11 +64,13 @@ export class BoundDevice implements DeviceIdentity, DeviceSource, Disposable {
    * @param vfToken a UUID: for a virtual function whose physical function is on vfio-pci, and for such a physical function.
    * @throws IospanError `ERR_IOSPAN_GROUP_BUSY` naming who holds it, `ERR_IOSPAN_NO_IOMMUFD` where the kernel has no such nodes,
    * `ERR_IOSPAN_NO_PERMISSION`, `ERR_IOSPAN_UNSAFE_INTERRUPTS`, `ERR_IOSPAN_ATTACH_REFUSED`,
-   * `ERR_IOSPAN_VF_TOKEN` where a token is missing, wrong, or not asked for.
+   * `ERR_IOSPAN_VF_TOKEN` where a token is missing, wrong, or not asked for, `ERR_IOSPAN_INVALID_ARGUMENT` for one with a device
+   * that is not PCI's.
    */
   static async open(iommufd: Iommufd, identity: CdevIdentity, vfToken?: string): Promise<BoundDevice> {
     const { syscalls } = iommufd;
     const token = vfToken === undefined ? undefined : vfTokenBytes(vfToken);
+    if (vfToken !== undefined) checkTakesToken(identity);
     let fd: Fd;
     try {
       fd = await syscalls.openAsync(`/dev/vfio/devices/${identity.node}`, O_RDWR);
@@ -92,8 +96,9 @@ export class BoundDevice implements DeviceIdentity, DeviceSource, Disposable {
     const bytes = attachIommufdPt.encode({ argsz: ATTACH_SIZE, pt_id: to.id });
     const ioas = to instanceof HwPageTable ? to.ioas : to;
     const tableOf = to instanceof HwPageTable ? to.device : undefined;
+    const fd = this.#openFd();
     try {
-      await this.#syscalls.ioctlAsync(this.#openFd(), VFIO_DEVICE_ATTACH_IOMMUFD_PT, bytes);
+      await this.#calls.run(() => this.#syscalls.ioctlAsync(fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, bytes));
     } catch (error) {
       if (this.#closed) throw closedIommufd(this.name);
       throw attachRefused(error, this.#identity, { tableOf });
@@ -113,8 +118,10 @@ export class BoundDevice implements DeviceIdentity, DeviceSource, Disposable {
   }
 
   /**
-   * What the kernel says of the IOMMU in front of it: its ID registers where it is an SMMUv3, and what page tables can do.
-   * @throws IospanError `ERR_IOSPAN_NOT_SUPPORTED` where the driver does not tell, `ERR_IOSPAN_CLOSED` after the iommufd.
+   * What the kernel says of the IOMMU in front of it: its ID registers where it is an SMMUv3, and what page tables can do. Of one
+   * whose driver tells nothing of its registers, `type` is 0 and `data` empty, and the rest is as of any.
+   * @throws IospanError `ERR_IOSPAN_NOT_SUPPORTED` for a device without an IOMMU, and where the driver refuses for this one;
+   * `ERR_IOSPAN_NO_IOMMUFD` before Linux 6.6, `ERR_IOSPAN_CLOSED` after the iommufd.
    */
   hardwareInfo(): HardwareInfo {
     return askHardwareInfo(this.#iommufd, this.id, { device: this.name, iommu: this.iommu });
@@ -124,18 +131,19 @@ export class BoundDevice implements DeviceIdentity, DeviceSource, Disposable {
   async deviceFd(): Promise<Fd> {
     const fd = this.#openFd();
     this.#fd = undefined;
+    await this.#calls.ended();
     return fd;
   }
 
   /**
-   * Closes the device, which detaches and unbinds it. Where it was handed over that is its owner's to do, and this does nothing.
+   * Closes the device, which detaches and unbinds it; where it is being attached, when that has ended. Where it was handed over that is its owner's to do, and this does nothing.
    * @throws IospanError when the kernel reports an error; the device is closed all the same.
    */
   close(): void {
     const fd = this.#fd;
     if (fd === undefined) return;
     this.#fd = undefined;
-    const [failure] = failuresOf(() => this.#syscalls.close(fd));
+    const [failure] = failuresOf(() => this.#calls.last(() => this.#syscalls.close(fd)));
     this.deviceClosed();
     if (failure !== undefined) {
       throw unexplained(failure, `closing ${this.name}`, { device: this.name, iommu: this.iommu });

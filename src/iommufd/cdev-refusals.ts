@@ -4,9 +4,12 @@ import { reservedRegions } from "../machine/groups.js";
 import type { Syscalls } from "../syscalls/syscalls.js";
 import type { DeviceIdentity } from "../vfio/device.js";
 import { groupBusy } from "../vfio/group-refusals.js";
+import { isolationHint } from "../vfio/isolated-interrupts.js";
 import { type Meaning, nodeRefusal, refusal, shortages } from "../vfio/refusal.js";
-import { vfTokenMeanings } from "../vfio/vf-token.js";
+import { either, vfTokenMeanings } from "../vfio/vf-token.js";
 import { needsIommufdHint } from "./iommufd-refusals.js";
+
+type Meanings = Readonly<Record<number, Meaning>>;
 
 /** A device that is opened through its own node. */
 export interface CdevIdentity extends DeviceIdentity {
@@ -54,7 +57,7 @@ export function bindIommufdRefused(
   syscalls: Syscalls,
   vfToken?: string,
 ): unknown {
-  const { name, iommu, group, node } = device;
+  const { name, iommu } = device;
   const refused = { code: "ERR_IOSPAN_ATTACH_REFUSED", message: `${name} cannot be bound to an iommufd` } as const;
   const number = error instanceof Error && "errno" in error ? error.errno : undefined;
   const busy = number === errno.EBUSY || number === errno.EINVAL;
@@ -64,22 +67,27 @@ export function bindIommufdRefused(
     { ...refused, hint: "the kernel log says more: dmesg | grep -e vfio -e iommu" },
     {
       [errno.EPERM]: unsafeOrOwned(device),
-      ...(busy ? whyBusy(device, syscalls) : {}),
       [errno.ENOTTY]: { ...refused, code: "ERR_IOSPAN_NO_IOMMUFD", hint: needsIommufdHint },
       ...tokenMeanings(name, vfToken),
+      ...(busy ? whyBusy(device, syscalls, vfToken) : {}),
       ...shortages(refused),
     },
   );
+}
 
-  /** EBUSY: the group is open. EINVAL: the device is, through another descriptor of its node; or firmware uses its memory. */
-  function whyBusy({ name: of }: CdevIdentity, kernel: Syscalls): Readonly<Record<number, Meaning>> {
-    const held = groupBusy({ id: group, device: of, node }, kernel);
-    return { [errno.EBUSY]: held, [errno.EINVAL]: wantsDirectMapping(kernel, group) ? direct(of, group) : held };
-  }
+/**
+ * EBUSY: the group is open. EINVAL: the device is, through another descriptor of its node; or firmware uses its memory, which sysfs
+ * tells; or it is about the token.
+ */
+function whyBusy({ name, group, node }: CdevIdentity, syscalls: Syscalls, vfToken: string | undefined): Meanings {
+  const held = groupBusy({ id: group, device: name, node }, syscalls);
+  const busy = { [errno.EBUSY]: held, [errno.EINVAL]: held };
+  if (wantsDirectMapping(syscalls, group)) return { ...busy, [errno.EINVAL]: direct(name, group) };
+  return { ...busy, ...either(errno.EINVAL, tokenMeanings(name, vfToken), busy) };
 }
 
 /** A kernel before 6.17 does not know the flag, which is EINVAL, too. */
-function tokenMeanings(name: string, vfToken: string | undefined): Readonly<Record<number, Meaning>> {
+function tokenMeanings(name: string, vfToken: string | undefined): Meanings {
   const meanings = vfTokenMeanings(name, vfToken);
   const refused = vfToken === undefined ? undefined : meanings[errno.EINVAL];
   if (refused === undefined) return meanings;
@@ -89,13 +97,11 @@ function tokenMeanings(name: string, vfToken: string | undefined): Readonly<Reco
   return { ...meanings, [errno.EINVAL]: unknown, [errno.E2BIG]: unknown };
 }
 
-function unsafeOrOwned({ name, group }: CdevIdentity): Meaning {
+function unsafeOrOwned({ name, iommu, group }: CdevIdentity): Meaning {
   return {
     code: "ERR_IOSPAN_UNSAFE_INTERRUPTS",
     message: `${name} has no isolated interrupts, or its group ${group} belongs to another driver, container or iommufd`,
-    hint:
-      `check who drives the devices in /sys/kernel/iommu_groups/${group}/devices; else give the device an msi-parent (an ITS) ` +
-      "in the device tree, or accept the risk: echo 1 > /sys/module/iommufd/parameters/allow_unsafe_interrupts",
+    hint: `check who drives the devices in /sys/kernel/iommu_groups/${group}/devices; else ${isolationHint(iommu, "iommufd")}`,
   };
 }
 
@@ -118,7 +124,7 @@ function wantsDirectMapping(syscalls: Syscalls, group: number): boolean {
 }
 
 /** What a device was to be attached to: a page table of an IOMMU, or an address space, which has none in particular. */
-export interface AttachTarget {
+interface AttachTarget {
   /** The IOMMU of the page table. */
   readonly tableOf: DeviceIdentity | undefined;
 }

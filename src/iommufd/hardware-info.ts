@@ -21,7 +21,7 @@ export interface Smmuv3Info {
 
 /** What the kernel says of the IOMMU in front of a device. */
 export interface HardwareInfo {
-  /** IOMMU_HW_INFO_TYPE_*: what `data` is. 0: the driver tells nothing. */
+  /** IOMMU_HW_INFO_TYPE_*: what `data` is. 0: the driver tells nothing, and `data` is empty. */
   readonly type: number;
   /** As the driver gives it (include/uapi/linux/iommufd.h). */
   readonly data: Uint8Array;
@@ -85,7 +85,8 @@ function hardwareInfoRefused(error: unknown, about: About): unknown {
       [errno.EOPNOTSUPP]: {
         ...refused,
         code: "ERR_IOSPAN_NOT_SUPPORTED",
-        hint: "its driver cannot; its name in /sys/class/iommu says what it is",
+        message: `${refused.message} for ${about.device}: it is a device without an IOMMU, or the IOMMU's driver refuses for it`,
+        hint: "do without it: nothing changes that; a driver that only has nothing to tell answers with type 0",
       },
     },
   );

@@ -25,16 +25,16 @@ import {
   unmappedRange,
 } from "./hw-page-table-refusals.js";
 import type { Ioas } from "./ioas.js";
-import type { Iommufd } from "./iommufd.js";
+import { type Iommufd, unlessBusy } from "./iommufd.js";
 
 /** What a page table shall be able to do. Nothing special where absent. */
 export interface PageTableOptions {
   /** Page tables of guests can be nested in it: on an SMMUv3 it is a stage 2 then. Goes with nothing else. */
-  readonly nestParent?: boolean;
+  readonly nestParent?: boolean | undefined;
   /** The IOMMU records which pages devices write to: {@link HwPageTable.dirtyPages}. */
-  readonly dirtyTracking?: boolean;
+  readonly dirtyTracking?: boolean | undefined;
   /** A device's PASIDs can be attached to it. */
-  readonly pasid?: boolean;
+  readonly pasid?: boolean | undefined;
 }
 
 /** What to ask of the record of written pages. */
@@ -44,22 +44,23 @@ export interface DirtyQuestion {
   /** Bytes; a multiple of `pageSize`. All of them must be mapped. */
   readonly size: number;
   /** Bytes that one bit stands for, a power of two: the smallest page of the IOMMUs where absent. */
-  readonly pageSize?: number;
+  readonly pageSize?: number | undefined;
   /** Whether the record begins anew, which it does where absent. False spares the IOMMUs' TLBs. */
-  readonly clear?: boolean;
+  readonly clear?: boolean | undefined;
 }
 
 /**
  * A hardware page table, HWPT: the kernel's iommu_domain, of one IOMMU, with the mappings of an I/O address space
  * (drivers/iommu/iommufd/hw_pagetable.c). Devices behind other IOMMUs cannot use it.
  */
-export class HwPageTable {
+export class HwPageTable implements Disposable {
   /** The kernel's number for it. */
   readonly id: number;
   readonly ioas: Ioas;
   /** The device it was made for; its IOMMU is the table's. */
   readonly device: DeviceIdentity;
   readonly #iommufd: Iommufd;
+  #ended = false;
 
   private constructor(iommufd: Iommufd, id: number, device: DeviceIdentity, ioas: Ioas) {
     this.#iommufd = iommufd;
@@ -109,7 +110,7 @@ export class HwPageTable {
   dirtyPages(question: DirtyQuestion): DirtyPages {
     const { iova, size, clear = true } = question;
     const pageSize = question.pageSize ?? this.ioas.rules().alignment;
-    requireWholePages({ iova, size, pageSize }, this.#about);
+    requireWholePages(question, pageSize, this.#about);
     if (!this.ioas.isWhole(iova, BigInt(size))) throw unmappedRange(iova, size, this.#about);
     const bitmapSize = Math.ceil(size / pageSize / 8);
     const flags = clear ? 0 : IOMMU_HWPT_GET_DIRTY_BITMAP_FLAG.NO_CLEAR;
@@ -132,6 +133,13 @@ export class HwPageTable {
     this.#iommufd.ioctl(IOMMU_DESTROY, destroy.encode({ id: this.id }), (error) =>
       tableDestroyRefused(error, this.#about),
     );
+    this.#ended = true;
+  }
+
+  /** Ends it. Where a device is still attached to it, that is left to the end of the iommufd. */
+  [Symbol.dispose](): void {
+    if (this.#ended || this.#iommufd.closed) return;
+    unlessBusy(() => this.destroy());
   }
 
   get #about(): About {
@@ -145,7 +153,7 @@ function flagsOf({ nestParent = false, dirtyTracking = false, pasid = false }: P
 }
 
 /** @throws IospanError before the kernel is asked, which does not look at everything (iommufd_check_iova_range). */
-function requireWholePages({ iova, size, pageSize }: Required<Omit<DirtyQuestion, "clear">>, about: About): void {
+function requireWholePages({ iova, size }: DirtyQuestion, pageSize: number, about: About): void {
   if (!isPowerOfTwo(pageSize)) throw noPageSize(pageSize, about);
   const isWhole = Number.isSafeInteger(size) && size > 0 && size % pageSize === 0 && iova % BigInt(pageSize) === 0n;
   if (!isWhole) throw noWholePages(iova, size, pageSize, about);

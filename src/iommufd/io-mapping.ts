@@ -2,6 +2,7 @@ import { IOMMU_IOAS_MAP_FLAG } from "../abi/iommufd-ioas.js";
 import type { Iova } from "../iova.js";
 import type { Fd } from "../syscalls/syscalls.js";
 import type { Access, DmaMapping } from "../vfio/container.js";
+import type { Ioas } from "./ioas.js";
 
 /** Memory of the process to map where the kernel likes. */
 export type UnplacedMapping = Omit<DmaMapping, "iova">;
@@ -10,7 +11,10 @@ export type UnplacedMapping = Omit<DmaMapping, "iova">;
 export interface FileMapping {
   /** The file. The mapping keeps it: the descriptor may be closed once it is mapped. */
   readonly fd: Fd;
-  /** Where in the file the part begins, in bytes. */
+  /**
+   * Where in the file the part begins, in bytes; a multiple of what {@link Ioas.rules} gives as alignment, as `iova` and `size`
+   * are (io_pagetable.c, iopt_insert_area).
+   */
   readonly offset: number;
   readonly iova: Iova;
   /** Bytes. */

@@ -130,13 +130,34 @@ export function allowRefused(error: unknown, about: About): unknown {
   );
 }
 
-/** Why IOMMU_IOAS_UNMAP was refused: a mapping reaches out of the range. */
-export function ioasUnmapRefused(error: unknown, iova: Iova, size: number, about: About): unknown {
-  return refusal(error, about, {
-    code: "ERR_IOSPAN_UNMAP_REFUSED",
-    message: `${hex(size)} bytes at IOVA ${hex(iova)}${behind(about)} cannot be unmapped`,
-    hint: "they must be whole mappings, as they were mapped",
-  });
+/** What is still mapped of a range that could not be unmapped: all of it, not all of it, or nobody knows. */
+type Leftover = "all" | "in part" | "unknown";
+
+const LEFTOVERS: Readonly<Record<Leftover, string>> = {
+  all: "",
+  "in part": ", or in part only: not all of them are mapped now",
+  unknown: ", or in part only: what is left of them could not be asked",
+};
+
+/** Why IOMMU_IOAS_UNMAP was refused (drivers/iommu/iommufd/io_pagetable.c, iopt_unmap_iova_range). */
+export function ioasUnmapRefused(
+  error: unknown,
+  { iova, size }: { readonly iova: bigint; readonly size: bigint },
+  about: About,
+  left: Leftover = "all",
+): unknown {
+  const what = `${hex(size)} bytes at IOVA ${hex(iova)}${behind(about)} cannot be unmapped${LEFTOVERS[left]}`;
+  const refused = { code: "ERR_IOSPAN_UNMAP_REFUSED", message: what } as const;
+  const held: Meaning = {
+    ...refused,
+    hint: "something else holds them or unmaps there: end that, and unmap again what isMapped() says is left",
+  };
+  return refusal(
+    error,
+    about,
+    { ...refused, hint: "they must be whole mappings, as they were mapped" },
+    { [errno.EBUSY]: held, [errno.EDEADLK]: held },
+  );
 }
 
 /** Why IOMMU_OPTION was refused for an address space (drivers/iommu/iommufd/io_pagetable.c, iopt_disable_large_pages). */

@@ -1,5 +1,6 @@
 import type { Ioctl } from "../abi/ioctl.js";
 import { IOMMU_OPTION_ID } from "../abi/iommufd-object.js";
+import { IospanError } from "../errors.js";
 import { O_RDWR } from "../syscalls/mmap-flags.js";
 import type { Fd, Syscalls } from "../syscalls/syscalls.js";
 import { type About, unexplained } from "../vfio/refusal.js";
@@ -104,5 +105,14 @@ export class Iommufd implements Disposable {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+}
+
+/** Ends an object of an iommufd, or leaves it to the end of the iommufd where something uses it (EBUSY). */
+export function unlessBusy(end: () => void): void {
+  try {
+    end();
+  } catch (error) {
+    if (!(error instanceof IospanError) || error.code !== "ERR_IOSPAN_BUSY") throw error;
   }
 }

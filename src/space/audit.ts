@@ -4,9 +4,10 @@ import type { MapTarget } from "./strategies/strategy.js";
 
 /**
  * `missing`, `partial`: the ledger has a mapping that the IOMMU has not, or not all of. `stray`: something is mapped where
- * the ledger has nothing. `count`: the kernel counts other mappings than the ledger.
+ * the ledger has nothing. `count`: the kernel counts other mappings than the ledger. `revoked`: the kernel counts the mapping,
+ * but has taken the registers from it, see `Mapping.revoked`.
  */
-export const auditProblems = ["missing", "partial", "stray", "count"] as const;
+export const auditProblems = ["missing", "partial", "stray", "count", "revoked"] as const;
 /** One of {@link auditProblems}. */
 export type AuditProblem = (typeof auditProblems)[number];
 
@@ -25,8 +26,8 @@ export interface AuditDifference {
 /** What {@link IoAddressSpace.audit} found. */
 export interface AuditReport {
   /**
-   * What the ledger has is mapped everywhere, and nothing else is. Of which memory it is, and with which access, the kernel
-   * does not tell.
+   * What the ledger has is mapped everywhere, and nothing else is. Of which memory it is, with which access, and whether an
+   * iommufd still translates to registers, the kernel does not tell: `revoked` is what this process knows of it.
    */
   readonly consistent: boolean;
   readonly differences: readonly AuditDifference[];
@@ -49,6 +50,7 @@ export interface AuditSubject {
 export function audit(subjects: readonly AuditSubject[]): AuditReport {
   const differences = subjects.flatMap((subject) => [
     ...mappingProblems(subject),
+    ...revoked(subject),
     ...strays(subject),
     ...counts(subject),
   ]);
@@ -70,6 +72,12 @@ function mappingProblems({ target, records, pageSize }: AuditSubject): AuditDiff
     if (!whole) differences.push({ problem: ends === 0 ? "missing" : "partial", iommus: target.iommus, range });
   }
   return differences;
+}
+
+function revoked({ target, records }: AuditSubject): AuditDifference[] {
+  const { iommus } = target;
+  const gone = records.filter(({ memory }) => memory.revoked);
+  return gone.map((record) => ({ problem: "revoked" as const, iommus, range: rangeOf(record) }));
 }
 
 /** The kernel refuses a question about a range that wraps when added to an address, so the largest are split. */

@@ -4,7 +4,9 @@ import { vfTokenBytes } from "../vfio/vf-token.js";
 /**
  * A device that a space is to have: its kernel name, or that with a VF token. A virtual function whose physical function is on
  * vfio-pci, too, takes the token of that; so does the physical function while its virtual functions are in use, and otherwise
- * the token given is theirs from then on (drivers/vfio/pci/vfio_pci_core.c, vfio_pci_core_match_token_uuid).
+ * the token given replaces the one they have, and is theirs from then on (drivers/vfio/pci/vfio_pci_core.c,
+ * vfio_pci_core_match_token_uuid). The kernel replaces it when it opens the physical function: it stays replaced where what comes
+ * after fails, so also when the space is not opened, or the device not attached.
  */
 export type DeviceRequest =
   | string

@@ -4,7 +4,7 @@ import type { Access } from "../vfio/container.js";
 import type { Device } from "../vfio/device.js";
 import { deviceRemoved } from "../vfio/removal-watch.js";
 import type { AuditSubject } from "./audit.js";
-import { accessOf, type MappingRecord } from "./ledger.js";
+import { accessOf, during, type MappingRecord } from "./ledger.js";
 import { checkWithinLimits, intersectLimits, type LimitSource, type SpaceLimits } from "./limits.js";
 import type { Reach } from "./map-everywhere.js";
 import { mapStep } from "./map-step.js";
@@ -33,6 +33,8 @@ export class Interfaces {
   /** Interfaces that mappings are limited to, once they were found to be there: a device may go while its mapping stays. */
   readonly #known = new WeakSet<ReadonlyMap<string, Access>>();
   readonly #onRequest: (device: Device) => void;
+  /** The target of a device that is just coming in, and the mappings that it has by now. */
+  #filling: { readonly target: MapTarget; readonly records: Set<MappingRecord> } | undefined;
   #limits: SpaceLimits;
 
   /** @param onRequest told when the kernel asks for a device back. */
@@ -84,6 +86,8 @@ export class Interfaces {
     } catch (error) {
       const failures = rollback.run();
       throw failures.length === 0 ? error : inconsistent(`attaching ${device.name}`, error, failures);
+    } finally {
+      this.#filling = undefined;
     }
   }
 
@@ -102,13 +106,14 @@ export class Interfaces {
     const state = readState(target, this.#targets.get(target)?.capacity);
     const limits = this.#limitsWith(target, state);
     checkWithinLimits(records, limits, name);
-    if (fresh) await replay(target, records, name);
+    if (fresh) await this.#replay(target, records, name);
     const device = opened ?? (await open(attachment, rollback));
     device.watchRemoval(() => this.#onRequest(device));
     // What a device that cannot be reset was told to do before would run on: its driver says when it is ready.
     if (device.resettable) device.pciConfig?.setBusMaster(true);
     adopt(limits);
     this.#limits = limits;
+    this.#filling = undefined;
     this.#targets.set(target, state);
     this.#entries.set(name, { device, attachment });
     this.#removed.delete(name);
@@ -139,8 +144,8 @@ export class Interfaces {
     // All are silent before the first reset begins, which takes its time.
     const failures = devices.flatMap((device) => device.silence());
     const resets = devices
-      .filter(({ closed, resettable }) => !closed && resettable)
-      .map((device) => device.resetLast());
+      .filter(({ closed }) => !closed)
+      .map((device) => (device.resettable ? device.resetLast() : device.callsEnded()));
     const outcomes = await Promise.allSettled(resets);
     return [...failures, ...outcomes.flatMap((outcome) => (outcome.status === "rejected" ? [outcome.reason] : []))];
   }
@@ -173,6 +178,12 @@ export class Interfaces {
     });
   }
 
+  /** Where a mapping is now: where it {@link reaches}, and in what a device that is just coming in has of it. */
+  targetsWith(record: MappingRecord): readonly MapTarget[] {
+    const targets = this.reaches(record.access).map(({ target }) => target);
+    return this.#filling?.records.has(record) ? [...targets, this.#filling.target] : targets;
+  }
+
   /** What each target should have, for an audit. */
   auditSubjects(records: readonly MappingRecord[]): readonly AuditSubject[] {
     return [...this.#targets].map(([target, { capacity }]) => {
@@ -180,6 +191,20 @@ export class Interfaces {
       const reaching = records.filter((record) => names.some((name) => accessOf(record, name) !== undefined));
       return { target, records: reaching, capacity, pageSize: this.#limits.granule };
     });
+  }
+
+  /** Registers whose device is closed meanwhile are left out: their mapping has ended, or is waiting for this to end it. */
+  async #replay(target: MapTarget, records: readonly MappingRecord[], name: string): Promise<void> {
+    const filled = new Set<MappingRecord>();
+    this.#filling = { target, records: filled };
+    for (const record of records) {
+      const access = accessOf(record, name);
+      if (access === undefined || record.memory.ended) continue;
+      await during(record, async () => {
+        await mapStep(target, record, access).later();
+        filled.add(record);
+      });
+    }
   }
 
   #namesOn(target: MapTarget): readonly string[] {
@@ -257,15 +282,7 @@ function readState(target: MapTarget, capacity: number | undefined): TargetState
   return { iommus: target.iommus, info, capacity: capacity ?? info.available };
 }
 
-async function replay(target: MapTarget, records: readonly MappingRecord[], name: string): Promise<void> {
-  for (const record of records) {
-    const access = accessOf(record, name);
-    if (access !== undefined) await mapStep(target, record, access).later();
-  }
-}
-
-/** @internal */
-export function noSuchInterface(name: string, names: readonly string[]): IospanError {
+function noSuchInterface(name: string, names: readonly string[]): IospanError {
   return new IospanError("ERR_IOSPAN_NO_DEVICE", `the space has no interface ${name}`, {
     device: name,
     hint: names.length === 0 ? "attach a device first" : `it has ${names.join(", ")}`,

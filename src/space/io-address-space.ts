@@ -8,7 +8,7 @@ import type { Device } from "../vfio/device.js";
 import { failuresOf } from "../vfio/failures.js";
 import { unexplained, withFacts } from "../vfio/refusal.js";
 import { Region } from "../vfio/region.js";
-import { deviceRemoved } from "../vfio/removal-watch.js";
+import { checkTakesToken } from "../vfio/vf-token.js";
 import { type AuditReport, audit } from "./audit.js";
 import { type DeviceRequest, type WantedDevice, wantedDevice } from "./device-request.js";
 import { DmaMemory, type DmaMemoryOptions } from "./dma-memory.js";
@@ -19,44 +19,16 @@ import type { SpaceLimits } from "./limits.js";
 import type { MapOptions } from "./map-request.js";
 import { DmaBuffer, Mapping, type MappingOwner } from "./mapping.js";
 import { Mappings } from "./mappings.js";
+import { Opening, type OpeningSpace, type OpenOptions } from "./opening.js";
 import { OperationGate } from "./operation-gate.js";
-import { endPeers, requireNoPeers, requireSameMachine } from "./peer-region.js";
+import { requireNoPeers, requireSameMachine } from "./peer-region.js";
 import { type PeerToPeer, peerToPeer } from "./peer-to-peer.js";
 import { type OnRemoval, type RemovalHost, Removals } from "./removals.js";
-import { inconsistent } from "./rollback.js";
-import {
-  afterOthers,
-  checkOnRemoval,
-  checkVerify,
-  closedByVerify,
-  closedError,
-  incomplete,
-  isStrategys,
-  notDmaMemory,
-  notVerified,
-} from "./space-errors.js";
-import { candidates, type StrategyTrial } from "./strategies/auto.js";
+import { closedError, incomplete, notDmaMemory } from "./space-errors.js";
+import type { StrategyTrial } from "./strategies/auto.js";
 import type { Strategy, StrategyName } from "./strategies/strategy.js";
 
-/** How {@link IoAddressSpace.open} opens a space. */
-export interface OpenOptions {
-  /** `auto`, the default, takes the first that works and says why in {@link IoAddressSpace.plan}. */
-  readonly strategy?: StrategyName | "auto" | undefined;
-  /**
-   * The caller's own proof that every device reaches memory, such as a small transfer by each: it is given the space when all
-   * devices are attached, before {@link IoAddressSpace.open} resolves. Where it throws, the space is closed; `auto` goes on to
-   * the next strategy. Kernels have been seen that attach a device without effect, which a container does not tell: DMA does.
-   */
-  readonly verify?: ((space: IoAddressSpace) => Promise<void> | void) | undefined;
-  /**
-   * Called when the kernel asks for a PCI device back, because it is unplugged or unbound from vfio-pci, right after
-   * {@link Device.removal} was aborted; to have a driver end its work. It is awaited, then the space takes the device out as
-   * {@link IoAddressSpace.detach} does, and the kernel goes on. The other devices keep working, and mappings that are limited to
-   * the one stay, for it to have again should it be attached again. What this function throws, and what goes wrong on the way
-   * out, {@link IoAddressSpace.close} reports; after that it is an unhandled rejection.
-   */
-  readonly onRemoval?: OnRemoval | undefined;
-}
+export type { OpenOptions } from "./opening.js";
 
 /** How {@link IoAddressSpace.allocate} makes a buffer. */
 export interface AllocateBufferOptions
@@ -67,7 +39,8 @@ export interface AllocateBufferOptions
  * One I/O address space over all interfaces of a device, or over several devices: what is mapped, is mapped at the same
  * IOVA for each, whichever IOMMU it is behind.
  *
- * Guarantees: after any call, every interface has the mappings of {@link mappings} and no others; a call that throws has
+ * Guarantees: after any call, every interface has the mappings of {@link mappings} and no others, except registers that a reset
+ * of their device took from an iommufd ({@link Mapping.revoked}); a call that throws has
  * undone what it did. Where undoing failed the call throws `ERR_IOSPAN_INCONSISTENT`, {@link broken} says why, and only
  * {@link close} (which always releases everything), {@link audit} and unmapping are left. An IOVA is used again only when
  * no IOMMU translates it any more.
@@ -80,7 +53,6 @@ export class IoAddressSpace implements AsyncDisposable {
   readonly #interfaces: Interfaces;
   readonly #mappings: Mappings;
   readonly #gate = new OperationGate();
-  /** What went wrong with mappings whose `using` block had ended, and could be told to nobody. */
   readonly #late: unknown[] = [];
   #closed = false;
 
@@ -110,25 +82,9 @@ export class IoAddressSpace implements AsyncDisposable {
     devices: readonly DeviceRequest[],
     options: OpenOptions = {},
   ): Promise<IoAddressSpace> {
-    if (!Array.isArray(devices) || devices.length === 0) {
-      throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", "a space needs a list of devices", {
-        hint: 'name one or more: ["0000:02:00.0"]',
-      });
-    }
-    checkVerify(options.verify);
-    checkOnRemoval(options.onRemoval);
-    const wanted = devices.map(wantedDevice);
-    const passedOver: StrategyTrial[] = [];
-    const snapshot = new Snapshot(machine);
-    for (const { name, make, reason, rest } of candidates(machine, options.strategy ?? "auto")) {
-      const plan = [...passedOver, { strategy: name, chosen: true, reason }, ...rest];
-      const space = new IoAddressSpace(machine, make(), plan, options.onRemoval);
-      const refused = (await space.#attachAll(wanted, snapshot)) ?? (await space.#verify(wanted, options.verify));
-      if (refused === undefined) return space;
-      if (rest.length === 0 || !isStrategys(refused)) throw afterOthers(refused, passedOver);
-      passedOver.push({ strategy: name, chosen: false, reason: refused.message });
-    }
-    throw new RangeError("the last candidate was neither chosen nor refused");
+    return new Opening(machine, devices, options).run((strategy, plan) => {
+      return new IoAddressSpace(machine, strategy, plan, options.onRemoval).#opening;
+    });
   }
 
   /** The mechanism in use. */
@@ -164,6 +120,16 @@ export class IoAddressSpace implements AsyncDisposable {
   /** Why the space takes no more work: a failure that could not be undone. */
   get broken(): IospanError | undefined {
     return this.#mappings.broken;
+  }
+
+  /**
+   * What went wrong where no call was there to throw it, in the order it happened: a device that the kernel asked for back
+   * ({@link OpenOptions.onRemoval}) or a mapping at the end of its `using` block, while the space attached or detached. The device
+   * and the mapping are out all the same. {@link close} throws `ERR_IOSPAN_CLOSE_INCOMPLETE` with what there is by then; what
+   * comes later, is here alone.
+   */
+  get lateFailures(): readonly unknown[] {
+    return [...this.#late];
   }
 
   /** {@link close} was called. */
@@ -210,13 +176,15 @@ export class IoAddressSpace implements AsyncDisposable {
    *
    * With a region of a device, in this space or open elsewhere on the same machine, its registers are mapped: the interfaces
    * reach them by DMA, peer to peer, where {@link peerToPeer} says that it is supported. A device of the space cannot be
-   * detached meanwhile. When a device with mapped registers is closed, or the kernel takes it back, those mappings end before.
-   * After a reset, and while the device does not decode memory, they differ: with type1 they stay
+   * detached meanwhile. When a device with mapped registers is closed, or the kernel takes it back, those mappings end before,
+   * and what is under way with them is waited for.
+   * After a reset, and from when the device does not decode memory, they differ: with type1 they stay
    * (drivers/vfio/pci/vfio_pci_core.c, vfio_pci_zap_bars takes them from processes only); with iommufd no IOMMU translates
    * them any more, for good, though the kernel counts them as mapped (drivers/iommu/iommufd/pages.c, iopt_revoke_notify):
-   * unmap them and map them anew.
-   * @throws IospanError when an argument is wrong or a kernel refuses; it is mapped nowhere then. `ERR_IOSPAN_NOT_SUPPORTED`
-   * for a region where {@link peerToPeer} says that it is not.
+   * unmap them and map them anew. {@link Mapping.revoked} says which of these causes are noticed.
+   * @throws IospanError when an argument is wrong or a kernel refuses; it is mapped nowhere then. For a region also
+   * `ERR_IOSPAN_NOT_SUPPORTED` where {@link peerToPeer} says that it is not, `ERR_IOSPAN_MAP_MEMORY` while its device does not
+   * decode memory, `ERR_IOSPAN_RELEASED` when its device is closed.
    */
   map(memory: DmaMemory | Region, options: MapOptions = {}): Promise<Mapping> {
     return this.#gate.shared(async () => {
@@ -255,6 +223,10 @@ export class IoAddressSpace implements AsyncDisposable {
   /**
    * Brings another device in. Every mapping is replayed to it, or nothing happens: a mapping that its IOMMU cannot have
    * is an error that names it.
+   * @throws IospanError as {@link open} does, and nothing has changed: `ERR_IOSPAN_ATTACH_REFUSED` where the kernel does not let it
+   * in or its IOMMU cannot have a mapping, `ERR_IOSPAN_VF_TOKEN` where a VF token is missing, wrong or not asked for,
+   * `ERR_IOSPAN_INVALID_ARGUMENT` for a device that is in the space already, a token that is no UUID, and one for a device that is
+   * not PCI's.
    */
   attach(device: DeviceRequest): Promise<void> {
     return this.#gate.alone(async () => {
@@ -283,7 +255,8 @@ export class IoAddressSpace implements AsyncDisposable {
 
   /**
    * Asks the kernel whether every container has exactly the mappings of the space, without changing anything. What the
-   * kernel made of a container's mappings in the IOMMUs behind it cannot be asked; only DMA tells.
+   * kernel made of a container's mappings in the IOMMUs behind it cannot be asked; only DMA tells. Mappings that are known to be
+   * {@link Mapping.revoked} are differences, too.
    * @throws IospanError `ERR_IOSPAN_BUSY` while operations are under way.
    */
   audit(): AuditReport {
@@ -295,9 +268,10 @@ export class IoAddressSpace implements AsyncDisposable {
   }
 
   /**
-   * Ends the space, in the only order that is safe: interrupts off, bus mastering off, reset, unmap, close. A second call
-   * does nothing.
-   * @throws IospanError `ERR_IOSPAN_CLOSE_INCOMPLETE` when a step failed; everything is released all the same.
+   * Ends the space, in the only order that is safe: interrupts off, bus mastering off, registers taken back from other spaces,
+   * reset, unmap, close. A second call does nothing.
+   * @throws IospanError `ERR_IOSPAN_CLOSE_INCOMPLETE` when a step failed; everything is released all the same, except registers
+   * that another space maps and cannot unmap: those are held until that one is closed, and an error among the causes says so.
    */
   close(): Promise<void> {
     return this.#gate.alone(async () => {
@@ -336,54 +310,23 @@ export class IoAddressSpace implements AsyncDisposable {
     later.catch((error: unknown) => this.#late.push(error));
   }
 
-  /** @returns why they cannot all be attached; the space is closed then. */
-  async #attachAll(devices: readonly WantedDevice[], snapshot: Snapshot): Promise<unknown> {
-    try {
-      // One by one through the gate: a device that was opened may be asked back already.
-      for (const device of devices) await this.#gate.alone(() => this.#attach(device, snapshot));
-      return undefined;
-    } catch (error) {
-      return this.#closeFor(devices, error);
-    }
-  }
-
-  /** @returns why the caller does not believe it; the space is closed then. */
-  async #verify(devices: readonly WantedDevice[], verify: OpenOptions["verify"]): Promise<unknown> {
-    try {
-      await verify?.(this);
-      if (this.#closed) return closedByVerify();
-      if (this.broken !== undefined) throw this.broken;
-    } catch (error) {
-      return this.#closeFor(devices, notVerified(this.strategy, error));
-    }
-    const gone = devices.find(({ name }) => this.#interfaces.isRemoved(kernelName(name)));
-    if (gone === undefined) return undefined;
-    return this.#closeFor(devices, deviceRemoved(kernelName(gone.name), undefined));
-  }
-
-  /** Opening ends with this error. @returns it, with what else went wrong. */
-  async #closeFor(devices: readonly WantedDevice[], error: unknown): Promise<unknown> {
-    try {
-      await this.close();
-    } catch (closing) {
-      return inconsistent(`opening ${devices.map(({ name }) => name).join(", ")}`, error, [closing]);
-    }
-    return error;
-  }
+  /** What its opening gets to see. */
+  readonly #opening: OpeningSpace = {
+    space: this,
+    attach: (device, snapshot) => this.#gate.alone(() => this.#attach(device, snapshot)),
+    isRemoved: (name) => this.#interfaces.isRemoved(name),
+  };
 
   /** What becomes of devices that the kernel asks back. */
   readonly #removalHost: RemovalHost = {
     takeOut: (device) => this.#gate.alone(() => this.#takeOut(device)),
-    keep: (failures) => {
-      if (!this.#closed) this.#late.push(...failures);
-      return !this.#closed;
-    },
+    keep: (failures) => this.#late.push(...failures),
   };
 
   /** Whatever state the space is in: the kernel waits. */
   async #takeOut(device: Device): Promise<readonly unknown[]> {
     if (this.#closed || this.#interfaces.device(device.name) !== device) return [];
-    const failures = [...endPeers(device), ...(await this.#interfaces.remove(device.name))];
+    const failures = await this.#interfaces.remove(device.name);
     if (this.interfaces.length === 0) return failures;
     return [...failures, ...failuresOf(() => this.#mappings.adopt(this.#interfaces.limits))];
   }
@@ -393,6 +336,7 @@ export class IoAddressSpace implements AsyncDisposable {
     try {
       const device = snapshot.device(name);
       about = { device: device.name, iommu: device.iommu?.name };
+      if (vfToken !== undefined) checkTakesToken(device);
       this.#checkAttachable(device, snapshot);
       const adopt = (limits: SpaceLimits) => this.#mappings.adopt(limits);
       await this.#interfaces.attach(device, this.#mappings.records, adopt, vfToken);

@@ -27,6 +27,11 @@ export function accessOf(record: MappingRecord, interfaceName: string): Access |
   return typeof record.access === "string" ? record.access : record.access.get(interfaceName);
 }
 
+/** Does something with what is mapped, which whoever takes it away waits for. */
+export function during<T>({ memory }: MappingRecord, work: () => Promise<T>): Promise<T> {
+  return memory.during?.(work) ?? work();
+}
+
 /** The mappings that every IOMMU of a space has to have, by IOVA. What is valid or free is the allocator's business. */
 export class Ledger {
   readonly #records = new Map<Iova, MappingRecord>();

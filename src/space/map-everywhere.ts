@@ -22,7 +22,7 @@ export function* mapEverywhere(record: MappingRecord, reaches: readonly Reach[])
   try {
     for (const { target, access } of reaches) {
       yield mapStep(target, record, access);
-      rollback.did(() => unmapWhole(target, record));
+      rollback.did(() => throwFirst(unmapFrom(target, record)));
     }
   } catch (error) {
     const failures = rollback.run();
@@ -60,9 +60,18 @@ export function* unmapEverywhere(record: MappingRecord, reaches: readonly Reach[
   }
 }
 
-function unmapWhole(target: MapTarget, { iova, size }: MappingRecord): void {
+/**
+ * Unmaps from one target.
+ * @returns an error where less was mapped than the ledger says; the range is free there all the same.
+ * @throws IospanError the target's refusal, or `ERR_IOSPAN_UNMAP_SHORT` where something is still mapped.
+ */
+export function unmapFrom(target: MapTarget, { iova, size }: MappingRecord): readonly Error[] {
   const unmapped = target.unmap(iova, size);
-  if (unmapped !== size) throw confirmedShort(target, { iova, size }, unmapped);
+  return unmapped === size ? [] : [confirmedShort(target, { iova, size }, unmapped)];
+}
+
+function throwFirst([failure]: readonly Error[]): void {
+  if (failure !== undefined) throw failure;
 }
 
 /** An IOVA may only be used again once nothing translates it: the kernel is asked, not believed. */

@@ -8,6 +8,12 @@ export interface MappingSource {
   readonly size: number;
   /** Its descriptor, where it is mapped as a file, from the file's first byte on; absent: by its address. */
   readonly file?: Fd | undefined;
+  /** Registers whose device is closed, or about to be: nothing more may be mapped of them. */
+  readonly ended?: boolean;
+  /** Registers that the kernel has taken from IOMMUs they are mapped in; see `Mapping.revoked`. */
+  readonly revoked?: boolean;
+  /** Does something with registers, which the closing of their device waits for. */
+  during?<T>(work: () => Promise<T>): Promise<T>;
   /** A mapping holds it. @throws IospanError `ERR_IOSPAN_RELEASED`. */
   retain(): void;
   unretain(): void;

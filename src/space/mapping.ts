@@ -49,9 +49,23 @@ export class Mapping implements Disposable, AsyncDisposable {
     return memory instanceof PeerRegion ? memory.region : undefined;
   }
 
-  /** False once it has been unmapped, by itself or with the space. */
+  /** False once it has been unmapped, by itself or with the space. What was {@link revoked} is mapped until it is unmapped. */
   get mapped(): boolean {
     return this.#owner.has(this.#record);
+  }
+
+  /**
+   * Whether registers that an iommufd maps were taken from it by a reset of their device with its `reset()` or
+   * `hotReset()`, even one that failed: the IOMMUs do not translate the IOVA any more, for good, though it is taken;
+   * unmap it and map the region anew. Always false for memory, and with type1, where such a mapping stays.
+   *
+   * The kernel tells nobody. What this process does not call is not noticed: a reset through configuration space (the bits
+   * Initiate Function Level Reset of the PCI Express and Advanced Features capabilities), another power state than D0 through
+   * the Power Management capability, the command register's memory enable bit cleared, and VFIO's low power feature
+   * (drivers/vfio/pci/vfio_pci_config.c and vfio_pci_core.c, the callers of vfio_pci_dma_buf_move).
+   */
+  get revoked(): boolean {
+    return this.#record.memory.revoked ?? false;
   }
 
   /**

@@ -5,9 +5,9 @@ import { failuresOf, withFailures } from "../vfio/failures.js";
 import type { Region } from "../vfio/region.js";
 import type { Interfaces } from "./interfaces.js";
 import { IovaAllocator } from "./iova-allocator.js";
-import { Ledger, type MappingRecord } from "./ledger.js";
+import { during, Ledger, type MappingRecord } from "./ledger.js";
 import type { SpaceLimits } from "./limits.js";
-import { mapEverywhere, type Reach, unmapEverywhere } from "./map-everywhere.js";
+import { mapEverywhere, type Reach, unmapEverywhere, unmapFrom } from "./map-everywhere.js";
 import { type MapOptions, partOf, takeIova, wantedAccess } from "./map-request.js";
 import type { MappingSource } from "./mapping-source.js";
 import { PeerRegion, registersGone, requirePeer } from "./peer-region.js";
@@ -81,48 +81,31 @@ export class Mappings {
    */
   async mapRegion(region: Region, wish: MapOptions, machine: Machine): Promise<MappingRecord> {
     const peer = this.#openPeer(region, wish, machine);
-    let record: MappingRecord;
-    try {
-      record = await this.mapLater(peer, { ...wish, offset: 0, size: peer.size, ownsMemory: true });
-    } catch (error) {
-      // What could not be undone may still be reached: then the registers stay held until the space is closed.
-      throw this.#broken === undefined
-        ? withFailures(
-            error,
-            failuresOf(() => peer.release()),
-          )
-        : error;
-    }
-    peer.mapped(record, () => this.endNow(record));
-    if (peer.ended) throw withFailures(registersGone(region.name), this.endNow(record));
-    return record;
+    return peer.during(async () => {
+      const record = await this.#mapPeer(peer, wish);
+      if (peer.ended) throw withFailures(registersGone(region.name), this.endNow(record));
+      return record;
+    });
   }
 
   /**
    * Unmaps from wherever it can be, whatever else goes on, since what is mapped goes. Nothing that failed is undone: it is
-   * noted as broken, and tried again when the space is closed.
+   * noted as broken, keeps IOVA and registers, and is tried again when the space is closed.
    * @returns what went wrong.
    */
   endNow(record: MappingRecord): readonly unknown[] {
-    // What is being unmapped holds the registers until it is.
-    if (!this.has(record) || this.#leaving.has(record)) return [];
-    const { iova, size, memory } = record;
-    const reaches = this.#interfaces.reaches(record.access);
-    const failures = failuresOf(
-      ...reaches.map(
-        ({ target }) =>
-          () =>
-            target.unmap(iova, size),
-      ),
-    );
+    if (!this.has(record)) return [];
+    const short: Error[] = [];
+    const steps = this.#interfaces.targetsWith(record).map((target) => () => short.push(...unmapFrom(target, record)));
+    const failures = failuresOf(...steps);
     this.#ledger.delete(record);
-    if (failures.length === 0) {
-      this.#letGo(record);
-    } else {
+    if (failures.length > 0) {
       this.#limbo.push(record);
-      this.noteBroken(inconsistent(`ending ${hex(iova)}`, "its device was closed", failures));
+      this.noteBroken(inconsistent(`ending ${hex(record.iova)}`, "its device was closed", failures));
+      return [...failures, ...short];
     }
-    return [...failures, ...failuresOf(() => memory.release())];
+    this.#letGo(record);
+    return [...short, ...failuresOf(() => record.memory.release())];
   }
 
   unmapNow(record: MappingRecord): void {
@@ -140,7 +123,7 @@ export class Mappings {
   /** Two at once for the same mapping are one. */
   async unmapLater(record: MappingRecord): Promise<void> {
     if (!this.has(record)) return;
-    const underWay = this.#leaving.get(record) ?? this.#unmapLater(record);
+    const underWay = this.#leaving.get(record) ?? during(record, () => this.#unmapLater(record));
     this.#leaving.set(record, underWay);
     try {
       await underWay;
@@ -169,32 +152,41 @@ export class Mappings {
 
   /** Unmaps everything that can be, whatever fails on the way. @returns what failed. */
   unmapAll(): readonly unknown[] {
-    const failures: unknown[] = [];
-    for (const record of [...this.records, ...this.#limbo]) {
-      for (const { target } of this.#interfaces.reaches(record.access)) {
-        try {
-          target.unmap(record.iova, record.size);
-        } catch (error) {
-          failures.push(error);
-        }
-      }
+    const failures = this.records.flatMap((record) => this.#unmapWherever(record));
+    for (const record of this.#limbo.splice(0)) {
+      const failed = this.#unmapWherever(record);
+      // A device cannot be closed for good while somebody has its registers.
+      if (failed.length === 0 && record.memory.ended) failures.push(...discard(record));
+      else this.#limbo.push(record);
+      failures.push(...failed);
     }
     return failures;
   }
 
   /** Forgets every mapping and lets go of the memory, once no IOMMU can have them any more. @returns what failed. */
   releaseAll(): readonly unknown[] {
-    const failures: unknown[] = [];
-    for (const record of [...this.records, ...this.#limbo.splice(0)]) {
+    return [...this.records, ...this.#limbo.splice(0)].flatMap((record) => {
       this.#ledger.delete(record);
-      record.memory.unretain();
-      try {
-        if (record.ownsMemory) record.memory.release();
-      } catch (error) {
-        failures.push(error);
-      }
+      return discard(record);
+    });
+  }
+
+  #unmapWherever({ access, iova, size }: MappingRecord): readonly unknown[] {
+    const targets = this.#interfaces.reaches(access).map(({ target }) => target);
+    return failuresOf(...targets.map((target) => () => target.unmap(iova, size)));
+  }
+
+  async #mapPeer(peer: PeerRegion, wish: MapOptions): Promise<MappingRecord> {
+    try {
+      const record = await this.mapLater(peer, { ...wish, offset: 0, size: peer.size, ownsMemory: true });
+      peer.mapped(record, () => this.endNow(record));
+      return record;
+    } catch (error) {
+      // What could not be undone may still be reached: then the registers stay held until the space is closed.
+      if (isInconsistent(error)) throw error;
+      const failures = failuresOf(() => peer.release());
+      throw withFailures(peer.ended ? registersGone(peer.region.name, error) : error, failures);
     }
-    return failures;
   }
 
   #openPeer(region: Region, wish: MapOptions, machine: Machine): PeerRegion {
@@ -250,6 +242,12 @@ export class Mappings {
     this.#allocator.release(record.iova);
     record.memory.unretain();
   }
+}
+
+/** Lets go of what was mapped. @returns what failed. */
+function discard({ memory, ownsMemory }: MappingRecord): readonly unknown[] {
+  memory.unretain();
+  return failuresOf(() => ownsMemory && memory.release());
 }
 
 function isInconsistent(error: unknown): error is IospanError {

@@ -4,6 +4,7 @@ import type { Machine } from "../machine/machine.js";
 import { MappedMemory } from "../syscalls/mapped-memory.js";
 import { MAP_SHARED, PROT_READ, PROT_WRITE } from "../syscalls/mmap-flags.js";
 import type { Fd } from "../syscalls/syscalls.js";
+import { CallsUnderWay } from "../vfio/calls-under-way.js";
 import type { Device } from "../vfio/device.js";
 import { exportDmaBuf, type RegionPart } from "../vfio/dma-buf.js";
 import { unexplained } from "../vfio/refusal.js";
@@ -34,12 +35,16 @@ export class PeerRegion implements MappingSource {
   readonly file: Fd | undefined;
   readonly #handed: Handed;
   readonly #user: RegionUser;
+  readonly #about: Pick<RegionHandle, "device" | "iommu">;
+  readonly #underWay = new CallsUnderWay();
   #what = "a mapping that is being made";
   #released = false;
   #ended = false;
+  #revoked = false;
   #end: (() => readonly unknown[]) | undefined;
 
-  private constructor(region: Region, size: number, handed: Handed) {
+  private constructor({ device, iommu }: RegionHandle, region: Region, size: number, handed: Handed) {
+    this.#about = { device, iommu };
     this.region = region;
     this.size = size;
     this.address = handed.address;
@@ -52,17 +57,29 @@ export class PeerRegion implements MappingSource {
   /**
    * @param part whole pages of the region
    * @param granule bytes that its address has to be a multiple of
-   * @throws IospanError `ERR_IOSPAN_NOT_SUPPORTED`, `ERR_IOSPAN_REGION_ACCESS`; nothing is held then.
+   * @throws IospanError `ERR_IOSPAN_NOT_SUPPORTED`, `ERR_IOSPAN_REGION_ACCESS`, `ERR_IOSPAN_RELEASED` when the device is being
+   * closed; nothing is held then.
    */
   static open(region: Region, part: RegionPart, mechanism: PeerMechanism, granule: number): PeerRegion {
     const { handle } = region;
+    if (region.users.ended) throw registersGone(region.name);
     const handed = mechanism === "dma-buf" ? asDmaBuf(handle, part) : asMapping(handle, part, granule);
-    return new PeerRegion(region, part.size, handed);
+    return new PeerRegion(handle, region, part.size, handed);
   }
 
-  /** The device is closed: nothing may be mapped of it. */
+  /** The device is closed, or about to be: nothing may be mapped of it. */
   get ended(): boolean {
     return this.#ended;
+  }
+
+  /** It is a dma-buf, and its device was reset: the kernel has taken it from every IOMMU it was mapped in by then. */
+  get revoked(): boolean {
+    return this.#revoked;
+  }
+
+  /** Does something with the registers, which the closing of their device waits for. */
+  during<T>(work: () => Promise<T>): Promise<T> {
+    return this.#underWay.run(work);
   }
 
   /** It is mapped, until it is unmapped or its device is closed, when `end` is called. */
@@ -95,11 +112,18 @@ export class PeerRegion implements MappingSource {
       get what() {
         return what();
       },
-      end: () => {
-        this.#ended = true;
-        return this.#end?.() ?? [];
+      end: () => this.#endUse(),
+      revoke: () => {
+        this.#revoked = this.file !== undefined;
       },
     };
+  }
+
+  async #endUse(): Promise<readonly unknown[]> {
+    this.#ended = true;
+    await this.#underWay.ended();
+    const failures = this.#end?.() ?? [];
+    return this.#released ? failures : [stillHeld(this.region.name, this.#what, this.#about), ...failures];
   }
 }
 
@@ -172,15 +196,18 @@ export function requireNoPeers(device: Device): void {
   }
 }
 
-/** Ends every mapping of the device's registers, in whichever space. @returns what went wrong. */
-export function endPeers(device: Device): readonly unknown[] {
-  if (device.closed) return [];
-  return device.regions.flatMap(({ index }) => device.region(index).users.endAll());
-}
-
-/** The device was closed while its registers were being mapped. */
-export function registersGone(name: string): IospanError {
+/** The device was closed while its registers were being mapped. @param cause what the kernel said to that */
+export function registersGone(name: string, cause?: unknown): IospanError {
   return new IospanError("ERR_IOSPAN_RELEASED", `the device of ${name} was closed`, {
     hint: "open the device again and take its regions anew",
+    cause,
+  });
+}
+
+/** The device is closed, but a mapping that could not be ended has its registers. */
+function stillHeld(name: string, what: string, { device, iommu }: Pick<RegionHandle, "device" | "iommu">): IospanError {
+  return new IospanError("ERR_IOSPAN_BUSY", `${name} of ${device} is still held, by ${what} for other devices`, {
+    ...{ device, iommu },
+    hint: "close the space that has mapped it: until then the kernel keeps the device open",
   });
 }

@@ -3,6 +3,7 @@ import type { DmaBufAnswer } from "../iommufd/dma-buf-question.js";
 import type { Fd } from "../syscalls/syscalls.js";
 import { exportDmaBuf, exportsDmaBufs } from "../vfio/dma-buf.js";
 import { failuresOf, withFailures } from "../vfio/failures.js";
+import { PerKernel } from "../vfio/per-kernel.js";
 import type { Region, RegionHandle } from "../vfio/region.js";
 import type { MapTarget } from "./strategies/strategy.js";
 
@@ -27,22 +28,31 @@ export interface PeerToPeer {
 
 const TYPE1_HINT =
   'open the space with { strategy: "mirrored" } on a kernel with VFIO\'s own containers (CONFIG_VFIO_CONTAINER)';
-const DMA_BUF_KERNEL = "Linux 7.0 or newer with CONFIG_PCI_P2PDMA and CONFIG_DMA_SHARED_BUFFER";
+const DMA_BUF_KERNEL = "Linux 6.19 or newer with CONFIG_VFIO_PCI_DMABUF (from CONFIG_PCI_P2PDMA)";
+
+/** What a kernel's iommufd does with dma-bufs of registers does not change: it is asked once. */
+const answers = new PerKernel<{ mapsDmaBufs?: boolean }>(() => ({}));
+
+/** Has an iommufd answer whether it takes a page of a region. */
+type Ask = (handle: RegionHandle, target: MapTarget, pageSize: number) => DmaBufAnswer | IospanError | undefined;
 
 /** Asks without changing anything: nothing comes into an IOMMU. @param targets what the space maps into */
-export function peerToPeer(region: Region, targets: readonly MapTarget[]): PeerToPeer {
+export function peerToPeer(region: Region, targets: readonly MapTarget[], ask: Ask = askForPage): PeerToPeer {
   const { handle } = region;
   const [target] = targets;
   if (target === undefined) return unable(undefined, "the space has no interface to map for", "attach() one");
-  if (target.takesDmaBuf !== undefined) return byDmaBuf(handle, target);
+  if (target.takesDmaBuf !== undefined) return byDmaBuf(handle, target, ask);
   if (targets.every(({ kind }) => kind === "type1")) return byMapping(handle);
   const reason = `the container of ${target.devices} is an iommufd, which maps no registers by their address (EFAULT)`;
   return unable(undefined, reason, `${TYPE1_HINT}, or with { strategy: "iommufd" } on ${DMA_BUF_KERNEL}`);
 }
 
-/** @throws IospanError `ERR_IOSPAN_NOT_SUPPORTED` with the reason. */
+/**
+ * What mapping it takes; whether its device gives the registers just now, the mapping itself finds out.
+ * @throws IospanError `ERR_IOSPAN_NOT_SUPPORTED` with the reason.
+ */
 export function requirePeerToPeer(region: Region, targets: readonly MapTarget[]): PeerMechanism {
-  const { supported, mechanism, reason, hint = TYPE1_HINT } = peerToPeer(region, targets);
+  const { supported, mechanism, reason, hint = TYPE1_HINT } = peerToPeer(region, targets, askOnce);
   if (supported && mechanism !== undefined) return mechanism;
   const { device, iommu } = region.handle;
   const message = `${region.name} of ${device} cannot be mapped for other devices: ${reason}`;
@@ -58,7 +68,7 @@ function byMapping({ region, device }: RegionHandle): PeerToPeer {
   return unable(mechanism, `${region.name} of ${device} cannot be mapped into the process`, hint);
 }
 
-function byDmaBuf(handle: RegionHandle, target: MapTarget): PeerToPeer {
+function byDmaBuf(handle: RegionHandle, target: MapTarget, ask: Ask): PeerToPeer {
   const { region, device } = handle;
   const mechanism = "dma-buf";
   const { pageSize } = handle.syscalls;
@@ -70,7 +80,7 @@ function byDmaBuf(handle: RegionHandle, target: MapTarget): PeerToPeer {
     const hint = "take a memory BAR of a page or more";
     return unable(mechanism, `${region.name} of ${device} is no BAR of whole pages`, hint);
   }
-  const answer = askForPage(handle, target, pageSize);
+  const answer = ask(handle, target, pageSize);
   if (answer instanceof IospanError) return unable(mechanism, answer.message, `${answer.hint}; or ${TYPE1_HINT}`);
   switch (answer) {
     case "taken":
@@ -86,8 +96,19 @@ function byDmaBuf(handle: RegionHandle, target: MapTarget): PeerToPeer {
   }
 }
 
+/** Asks the first time only. */
+function askOnce(handle: RegionHandle, target: MapTarget, pageSize: number): DmaBufAnswer | IospanError | undefined {
+  const known = answers.of(handle.syscalls);
+  if (known.mapsDmaBufs === undefined) {
+    const answer = askForPage(handle, target, pageSize);
+    if (answer === undefined || answer instanceof IospanError) return answer;
+    known.mapsDmaBufs = answer !== "unknown";
+  }
+  return known.mapsDmaBufs ? "taken" : "unknown";
+}
+
 /** @returns the iommufd's answer, or why the kernel does not give it anything to answer for. */
-function askForPage(handle: RegionHandle, target: MapTarget, pageSize: number) {
+function askForPage(handle: RegionHandle, target: MapTarget, pageSize: number): DmaBufAnswer | IospanError | undefined {
   let fd: Fd;
   try {
     fd = exportDmaBuf(handle, { offset: 0, size: pageSize });

@@ -7,8 +7,8 @@ export type OnRemoval = (device: Device) => Promise<void> | void;
 export interface RemovalHost {
   /** Takes the device out, in its turn; does nothing once the space is closed or the device is out. @returns what went wrong. */
   takeOut(device: Device): Promise<readonly unknown[]>;
-  /** Keeps what went wrong until the space is closed. @returns false when it is closed already. */
-  keep(failures: readonly unknown[]): boolean;
+  /** Keeps what went wrong for whoever asks the space. */
+  keep(failures: readonly unknown[]): void;
 }
 
 /**
@@ -24,11 +24,14 @@ export class Removals {
     this.#onRemoval = onRemoval;
   }
 
-  /** The kernel has asked. Nobody awaits this: what goes wrong is kept for who closes the space, else it is unhandled. */
+  /** The kernel has asked. Nobody awaits this, so it never throws. */
   readonly requested = async (device: Device): Promise<void> => {
-    const failures = [...(await this.#tell(device)), ...(await this.#host.takeOut(device))];
-    if (failures.length === 0 || this.#host.keep(failures)) return;
-    throw failures.length === 1 ? failures[0] : new AggregateError(failures, `removing ${device.name}`);
+    this.#host.keep(await this.#tell(device));
+    try {
+      this.#host.keep(await this.#host.takeOut(device));
+    } catch (error) {
+      this.#host.keep([error]);
+    }
   };
 
   async #tell(device: Device): Promise<readonly unknown[]> {

@@ -69,6 +69,15 @@ export function closedByVerify(): IospanError {
   });
 }
 
+/** A device that the kernel asked for back before the space was open. */
+export function removedWhileOpening(device: string): IospanError {
+  const message = `${device} was removed while the space opened: the kernel asked for it back, to unplug it or to unbind it`;
+  return new IospanError("ERR_IOSPAN_DEVICE_REMOVED", message, {
+    device,
+    hint: "when it is there again and on vfio-pci, open the space again; or open it without the device",
+  });
+}
+
 /** The last strategy's error, with why those before it were passed over, unless for the same reason. */
 export function afterOthers(error: unknown, passedOver: readonly StrategyTrial[]): unknown {
   if (!(error instanceof IospanError)) return error;
@@ -104,7 +113,7 @@ export function incomplete(
   const text = first instanceof Error ? first.message : String(first);
   return new IospanError("ERR_IOSPAN_CLOSE_INCOMPLETE", `${what}, but not every step went well: ${text}${more}`, {
     ...{ device, iommu, syscall: refused?.syscall, errno: refused?.errno },
-    hint: "everything is released; error.cause.errors lists what failed",
+    hint: "error.cause.errors lists what failed; all else is released",
     cause: new AggregateError(failures, what),
   });
 }

@@ -52,7 +52,7 @@ export interface ResourceLimit {
 /** How {@link Syscalls.watch} waits. */
 export interface WatchOptions {
   /** False: a process that has nothing else to wait for ends. True where absent. */
-  readonly keepAlive?: boolean;
+  readonly keepAlive?: boolean | undefined;
 }
 
 /**

@@ -1,7 +1,8 @@
 import { errno } from "../abi/errno.js";
 import type { GroupIdentity } from "./group.js";
+import { isolationHint } from "./isolated-interrupts.js";
 import { type Meaning, refusal, shortages } from "./refusal.js";
-import { vfTokenMeanings } from "./vf-token.js";
+import { either, vfTokenMeanings } from "./vf-token.js";
 
 type Meanings = Readonly<Record<number, Meaning>>;
 
@@ -12,6 +13,8 @@ type Meanings = Readonly<Record<number, Meaning>>;
 export function compatDeviceRefused(error: unknown, group: GroupIdentity, device: string, vfToken?: string): unknown {
   const { iommu } = group;
   const refused = { code: "ERR_IOSPAN_ATTACH_REFUSED", message: `${device} cannot be opened` } as const;
+  const aboutToken = vfTokenMeanings(device, vfToken);
+  const aboutMappings = mappingsRefused(group, refused);
   return refusal(
     error,
     { device, iommu },
@@ -19,22 +22,20 @@ export function compatDeviceRefused(error: unknown, group: GroupIdentity, device
     {
       ...shortages(refused),
       ...notTakenOver(group, device),
-      ...mappingsRefused(group, refused),
-      // Last: where a token was given, EINVAL is about that.
-      ...vfTokenMeanings(device, vfToken),
+      ...aboutMappings,
+      ...aboutToken,
+      ...either(errno.EINVAL, aboutToken, aboutMappings),
     },
   );
 }
 
 /** iommufd_device_bind, and where there is nothing to bind. */
-function notTakenOver({ id }: GroupIdentity, device: string): Meanings {
+function notTakenOver({ id, iommu }: GroupIdentity, device: string): Meanings {
   return {
     [errno.EPERM]: {
       code: "ERR_IOSPAN_UNSAFE_INTERRUPTS",
       message: `${device} has no isolated interrupts, or its group ${id} belongs to another driver, container or iommufd`,
-      hint:
-        `check who drives the devices in /sys/kernel/iommu_groups/${id}/devices; else give the device an msi-parent (an ITS) ` +
-        "in the device tree, or accept the risk: echo 1 > /sys/module/iommufd/parameters/allow_unsafe_interrupts",
+      hint: `check who drives the devices in /sys/kernel/iommu_groups/${id}/devices; else ${isolationHint(iommu, "iommufd")}`,
     },
     [errno.ENODEV]: {
       code: "ERR_IOSPAN_WRONG_DRIVER",

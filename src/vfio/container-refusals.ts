@@ -5,6 +5,7 @@ import { factsOf, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
 import type { DmaMapping } from "./container.js";
 import type { ContainerKind } from "./container-kind.js";
 import type { Group } from "./group.js";
+import { isolationHint } from "./isolated-interrupts.js";
 import type { IovaSize } from "./mapping-probe.js";
 import { type About, type Meaning, nodeRefusal, refusal } from "./refusal.js";
 
@@ -48,9 +49,7 @@ export function unsafeInterrupts(group: Group): Meaning {
   return {
     code: "ERR_IOSPAN_UNSAFE_INTERRUPTS",
     message: `${group.device} (group ${group.id}) has no isolated interrupts: it could raise another device's`,
-    hint:
-      "give the device an msi-parent (an ITS) in the device tree, or accept the risk: " +
-      "echo 1 > /sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts",
+    hint: isolationHint(group.iommu, "vfio_iommu_type1"),
   };
 }
 
@@ -84,7 +83,7 @@ function memlock(mapping: DmaMapping, syscalls: Syscalls, counted: string): Mean
 }
 
 /** A container, and whom its errors are about. */
-export interface AboutContainer {
+interface AboutContainer {
   readonly about: About;
   readonly kind: ContainerKind;
 }
@@ -135,7 +134,7 @@ function unpinnable({ address, access }: DmaMapping): Readonly<Record<number, Me
 }
 
 /** A mapping that was refused, and what to say of it. */
-export interface RefusedMapping {
+interface RefusedMapping {
   readonly mapping: DmaMapping;
   readonly about: About;
   readonly syscalls: Syscalls;
@@ -193,7 +192,7 @@ function isMemoryShortage(error: unknown): boolean {
 }
 
 /** An unmap that was refused. */
-export interface RefusedUnmap {
+interface RefusedUnmap {
   readonly iova: Iova;
   /** Bytes to unmap. */
   readonly size: number;

@@ -15,14 +15,16 @@ import { IospanError } from "../errors.js";
 import type { Iova } from "../iova.js";
 import { O_RDWR } from "../syscalls/mmap-flags.js";
 import type { Fd, Syscalls } from "../syscalls/syscalls.js";
-import { CompatIoas } from "./compat-ioas.js";
+import { allMappedInCompatIoas } from "./compat-ioas.js";
 import { type ContainerInfo, readContainerInfo } from "./container-info.js";
 import { type ContainerKind, kindOf } from "./container-kind.js";
 import { cutsMapping, mapRefused, openRefused, setIommuRefused, unmapRefused } from "./container-refusals.js";
 import { failuresOf, withFailures } from "./failures.js";
 import type { Group } from "./group.js";
+import { answered } from "./kernel-question.js";
 import { MappedRanges } from "./mapped-ranges.js";
 import { MappingProbe } from "./mapping-probe.js";
+import { probedContainer } from "./probed-container.js";
 import { type About, malformed, unexplained } from "./refusal.js";
 
 export type { ContainerInfo } from "./container-info.js";
@@ -87,7 +89,8 @@ export class Container implements Disposable {
     this.#probe = new MappingProbe(syscalls);
     if (kind === "type1") return;
     this.#mapped = new MappedRanges();
-    this.isWhole = (iova, size) => new CompatIoas(syscalls, this.#openFd(), this.#about).isWhole({ iova, size });
+    this.isWhole = (iova, size) =>
+      answered({ syscalls, fd: this.#openFd() }, allMappedInCompatIoas({ iova, size }, this.#about));
   }
 
   /**
@@ -205,7 +208,8 @@ export class Container implements Disposable {
    * because the memory it names cannot be pinned.
    */
   isMapped(iova: Iova, size: bigint): boolean {
-    const container = { fd: this.#openFd(), kind: this.kind, about: this.#about, ranges: () => this.info().ranges };
+    const asked = { syscalls: this.#syscalls, fd: this.#openFd() };
+    const container = probedContainer(asked, this.kind, () => this.info().ranges, this.#about);
     return this.#probe.isMapped(container, { iova, size });
   }
 

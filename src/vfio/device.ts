@@ -1,20 +1,21 @@
 import { errno } from "../abi/errno.js";
-import { VFIO_DEVICE_FLAGS, VFIO_DEVICE_RESET } from "../abi/vfio-device.js";
+import { VFIO_DEVICE_FLAGS } from "../abi/vfio-device.js";
 import { IospanError } from "../errors.js";
 import type { BusType } from "../machine/machine.js";
 import type { Fd, Syscalls } from "../syscalls/syscalls.js";
+import { CallsUnderWay } from "./calls-under-way.js";
 import { readDeviceInfo, readRegions, tellsNothing } from "./device-description.js";
 import { failuresOf, withFailures } from "./failures.js";
-import { hotResetImpossible, resetSlotOrBus } from "./hot-reset.js";
-import { type HotResetScope, readHotResetScope } from "./hot-reset-scope.js";
+import { hotResetImpossible, resetSlotOrBus, withoutDma } from "./hot-reset.js";
+import { type HotResetScope, noHotReset, readHotResetScope } from "./hot-reset-scope.js";
 import type { Interrupt, InterruptOptions } from "./interrupt.js";
 import { type InterruptInfo, type InterruptKind, Interrupts } from "./interrupts.js";
-import { openDevices, withoutDma } from "./open-devices.js";
+import { openDevices } from "./open-devices.js";
 import { PciConfig } from "./pci-config.js";
-import { type Meaning, refusal } from "./refusal.js";
 import type { Region, RegionInfo } from "./region.js";
 import { deviceRemoved, RemovalWatch } from "./removal-watch.js";
-import { setVfToken } from "./vf-token.js";
+import { notResettable, resetDevice } from "./reset.js";
+import { checkTakesToken, setVfToken } from "./vf-token.js";
 
 /** What a device is to be known by. */
 export interface DeviceIdentity {
@@ -35,6 +36,8 @@ export interface DeviceSource {
   deviceFd(name: string, vfToken?: string): Promise<Fd>;
   /** The descriptor it gave out has been closed. */
   deviceClosed?(): void;
+  /** Resolves when no call uses a descriptor of its own any more. */
+  callsEnded?(): Promise<void>;
 }
 
 /**
@@ -60,6 +63,7 @@ export class Device implements DeviceIdentity, AsyncDisposable {
   readonly #interrupts: Interrupts;
   readonly #source: DeviceSource;
   readonly #removing = new AbortController();
+  readonly #calls = new CallsUnderWay();
   #fd: Fd | undefined;
   #owned = false;
   #silent = false;
@@ -83,6 +87,7 @@ export class Device implements DeviceIdentity, AsyncDisposable {
   /**
    * Opens a device of an open group that is in a container, or one that is bound to an iommufd. The kernel resets it where it can.
    * @param vfToken a UUID, for functions of SR-IOV that ask for one.
+   * @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` for a token with a device that is not PCI's.
    */
   static async open(
     syscalls: Syscalls,
@@ -90,6 +95,7 @@ export class Device implements DeviceIdentity, AsyncDisposable {
     identity: DeviceIdentity,
     vfToken?: string,
   ): Promise<Device> {
+    if (vfToken !== undefined) checkTakesToken(identity);
     const fd = await source.deviceFd(identity.name, vfToken);
     try {
       const device = new Device(syscalls, source, fd, identity);
@@ -140,32 +146,29 @@ export class Device implements DeviceIdentity, AsyncDisposable {
   }
 
   /**
-   * Resets the device (for PCI by the best method the function has). Off the event loop: it may take 100 ms and more.
-   * @throws IospanError `ERR_IOSPAN_NOT_SUPPORTED` when it cannot be reset.
+   * Resets the device (for PCI by the best method the function has). Off the event loop: it may take 100 ms and more. Closing the
+   * device waits for it.
+   * @throws IospanError `ERR_IOSPAN_NOT_SUPPORTED` when it cannot be reset, `ERR_IOSPAN_RELEASED` when it is closed or being closed,
+   * `ERR_IOSPAN_RESET_REFUSED`.
    */
   async reset(): Promise<void> {
+    this.#checkNotClosing();
+    if (!this.resettable) throw notResettable({ device: this.name, iommu: this.iommu });
+    await this.#reset();
+  }
+
+  async #reset(): Promise<void> {
     const fd = this.#openFd();
-    if (!this.resettable) {
-      throw new IospanError("ERR_IOSPAN_NOT_SUPPORTED", `${this.name} cannot be reset`, {
-        device: this.name,
-        iommu: this.iommu,
-        hint: "the kernel knows no reset for it: use a register of the device, if it has one",
-      });
-    }
     try {
-      await this.#syscalls.ioctlAsync(fd, VFIO_DEVICE_RESET, 0);
-    } catch (error) {
-      throw refusal(
-        error,
-        { device: this.name, iommu: this.iommu },
-        {
-          code: "ERR_IOSPAN_RESET_REFUSED",
-          message: `${this.name} was not reset`,
-          hint: "the kernel log says more: dmesg | grep -e vfio -e pci",
-        },
-        { [errno.EAGAIN]: busyElsewhere(this.name) },
-      );
+      await this.#calls.run(() => resetDevice(this.#syscalls, fd, { device: this.name, iommu: this.iommu }));
+    } finally {
+      this.#registersRevoked();
     }
+  }
+
+  /** Also a reset that fails takes registers from iommufds before (vfio_pci_core.c, vfio_pci_dma_buf_move). */
+  #registersRevoked(): void {
+    for (const { users } of this.#regions) users.revokeAll();
   }
 
   /**
@@ -174,7 +177,7 @@ export class Device implements DeviceIdentity, AsyncDisposable {
    */
   hotResetScope(): HotResetScope {
     const fd = this.#openFd();
-    if (this.bus !== "pci") return { devices: [], possible: false, reason: `it is a ${this.bus} device` };
+    if (this.bus !== "pci") return noHotReset(`it is a ${this.bus} device`);
     return readHotResetScope(this.#syscalls, fd, { device: this.name, iommu: this.iommu });
   }
 
@@ -184,16 +187,23 @@ export class Device implements DeviceIdentity, AsyncDisposable {
    * process has open do no DMA from before the reset on; as after {@link reset} the kernel has restored their configuration
    * space, and their interrupts are armed as before: what was told to their registers is lost. Off the event loop: takes a
    * second and more.
-   * @throws IospanError `ERR_IOSPAN_NOT_SUPPORTED` where there is no such reset, `ERR_IOSPAN_RESET_REFUSED` naming the device
-   * that is not the caller's; nothing was reset then.
+   * @throws IospanError `ERR_IOSPAN_NOT_SUPPORTED` where there is no such reset, `ERR_IOSPAN_RESET_REFUSED` naming the devices
+   * that are not the caller's or stand in the way for good (virtual functions, bridges), `ERR_IOSPAN_RELEASED` when it is closed or
+   * being closed; nothing was reset then.
    */
   async hotReset(): Promise<void> {
+    this.#checkNotClosing();
     const about = { device: this.name, iommu: this.iommu };
     const scope = this.hotResetScope();
     if (!scope.possible) throw hotResetImpossible(scope, about);
     const hit = new Set(scope.devices.map(({ name }) => name));
     const open = [...openDevices.of(this.#syscalls)].filter(({ name }) => hit.has(name));
-    await withoutDma(open, () => resetSlotOrBus(this.#syscalls, this.#openFd(), scope, about));
+    const fd = this.#openFd();
+    try {
+      await withoutDma(open, () => this.#calls.run(() => resetSlotOrBus(this.#syscalls, fd, scope, about)));
+    } finally {
+      for (const device of open) device.#registersRevoked();
+    }
   }
 
   /** @internal Whether it may master the bus again: not once {@link silence} was called. */
@@ -251,12 +261,15 @@ export class Device implements DeviceIdentity, AsyncDisposable {
   /**
    * @internal The space's part.
    *
-   * {@link reset}, of a device that is to be closed and is silent. Whoever takes it from its driver meanwhile, or resets it, holds
-   * its lock, which a reset does not wait for (drivers/pci/pci.c, pci_try_reset_function: EAGAIN); nothing is wrong then.
+   * {@link reset}, of a device that is to be closed and is silent, after {@link callsEnded}. Whoever takes it from its driver
+   * meanwhile, or resets it, holds its lock, which a reset does not wait for (drivers/pci/pci.c, pci_try_reset_function:
+   * EAGAIN); nothing is wrong then.
    */
   async resetLast(): Promise<void> {
+    await this.callsEnded();
+    if (this.closed) return;
     try {
-      await this.reset();
+      await this.#reset();
     } catch (error) {
       if (!(error instanceof IospanError && error.errno === errno.EAGAIN)) throw error;
     }
@@ -265,14 +278,26 @@ export class Device implements DeviceIdentity, AsyncDisposable {
   /**
    * @internal The space's part.
    *
-   * {@link silence}, then a reset where there is one.
+   * When no reset, of this device or by a hot reset of its group, is under way any more, and nobody else has its registers. A
+   * silent device begins no reset; whom its registers are mapped for, is told by {@link release} how that ended.
+   */
+  async callsEnded(): Promise<void> {
+    await Promise.all(this.#regions.map(({ users }) => users.endAll()));
+    await this.#calls.ended();
+    await this.#source.callsEnded?.();
+  }
+
+  /**
+   * @internal The space's part.
+   *
+   * {@link silence}, then a reset where there is one, when those that are under way have ended.
    * @returns what went wrong.
    */
   async quiesce(): Promise<readonly unknown[]> {
     if (this.closed) return [];
     const failures = [...this.silence()];
     try {
-      if (this.resettable) await this.resetLast();
+      await (this.resettable ? this.resetLast() : this.callsEnded());
     } catch (error) {
       failures.push(error);
     }
@@ -290,9 +315,8 @@ export class Device implements DeviceIdentity, AsyncDisposable {
     if (fd === undefined) return [];
     this.#fd = undefined;
     openDevices.of(this.#syscalls).delete(this);
-    const failures = this.#interrupts.closeAll();
-    const regions = this.#regions.map((region) => () => region.close());
-    const steps = [...regions, () => this.#syscalls.close(fd), () => this.#source.deviceClosed?.()];
+    const failures = [...this.#interrupts.closeAll(), ...this.#regions.flatMap((region) => region.close())];
+    const steps = [() => this.#syscalls.close(fd), () => this.#source.deviceClosed?.()];
     return [...failures, ...failuresOf(...steps), ...(this.#watch?.close() ?? [])];
   }
 
@@ -327,6 +351,17 @@ export class Device implements DeviceIdentity, AsyncDisposable {
     await this.close();
   }
 
+  /** A call that began now would still use the descriptor when it is closed. */
+  #checkNotClosing(): void {
+    this.#openFd();
+    if (!this.#silent) return;
+    throw new IospanError("ERR_IOSPAN_RELEASED", `${this.name} is being closed`, {
+      device: this.name,
+      iommu: this.iommu,
+      hint: "closing it resets it where it can be reset",
+    });
+  }
+
   #openFd(): Fd {
     if (this.#fd !== undefined) return this.#fd;
     if (this.removal.aborted) throw this.removal.reason;
@@ -336,13 +371,4 @@ export class Device implements DeviceIdentity, AsyncDisposable {
       hint: "open it again; in a space: detach() and attach() it",
     });
   }
-}
-
-/** pci_try_reset_function does not wait for the device's lock. */
-function busyElsewhere(name: string): Meaning {
-  return {
-    code: "ERR_IOSPAN_RESET_REFUSED",
-    message: `${name} was not reset: somebody is resetting it, or taking it from its driver`,
-    hint: "try again; while the kernel asks for it back (device.removal), only closing it helps",
-  };
 }

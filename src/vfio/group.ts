@@ -11,6 +11,7 @@ import {
 import { IospanError } from "../errors.js";
 import { O_RDWR } from "../syscalls/mmap-flags.js";
 import { type Fd, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
+import { CallsUnderWay } from "./calls-under-way.js";
 import { compatDeviceRefused } from "./compat-device-refusals.js";
 import type { ContainerKind } from "./container-kind.js";
 import { failuresOf, withFailures } from "./failures.js";
@@ -25,8 +26,15 @@ import { PerKernel } from "./per-kernel.js";
 import { unexplained } from "./refusal.js";
 import { vfTokenBytes } from "./vf-token.js";
 
+/** @internal A group's descriptor, for calls that take it as an argument. */
+export interface OpenGroup {
+  readonly fd: Fd;
+  /** What it is kept open for. */
+  readonly calls: CallsUnderWay;
+}
+
 /** @internal The groups that this process has open here, by number. */
-export const openGroups: PerKernel<Map<number, Fd>> = new PerKernel(() => new Map());
+export const openGroups: PerKernel<Map<number, OpenGroup>> = new PerKernel(() => new Map());
 
 /** Whom a group belongs to, for messages and for choosing a container. */
 export interface GroupIdentity {
@@ -47,6 +55,7 @@ export class Group implements GroupIdentity, Disposable {
   readonly iommu: string;
   readonly device: string;
   readonly #syscalls: Syscalls;
+  readonly #calls = new CallsUnderWay();
   #fd: Fd | undefined;
   #container: ContainerKind | undefined;
   /** Descriptors of devices that it gave out, or is about to. */
@@ -58,7 +67,7 @@ export class Group implements GroupIdentity, Disposable {
     this.id = identity.id;
     this.iommu = identity.iommu;
     this.device = identity.device;
-    openGroups.of(syscalls).set(this.id, fd);
+    openGroups.of(syscalls).set(this.id, { fd, calls: this.#calls });
   }
 
   /**
@@ -120,7 +129,8 @@ export class Group implements GroupIdentity, Disposable {
     const argument = new TextEncoder().encode(vfToken === undefined ? `${name}\0` : `${name} vf_token=${vfToken}\0`);
     this.#devices += 1;
     try {
-      return (await this.#syscalls.ioctlAsync(this.#openFd(), VFIO_GROUP_GET_DEVICE_FD, argument)) as Fd;
+      const open = async () => this.#syscalls.ioctlAsync(this.#openFd(), VFIO_GROUP_GET_DEVICE_FD, argument);
+      return (await this.#calls.run(open)) as Fd;
     } catch (error) {
       this.#devices -= 1;
       const explained = this.#container === "iommufd" ? compatDeviceRefused : deviceRefused;
@@ -133,9 +143,15 @@ export class Group implements GroupIdentity, Disposable {
     this.#devices -= 1;
   }
 
+  /** @internal When no call uses its descriptor any more: a device's hot reset proves with it whose the devices are. */
+  callsEnded(): Promise<void> {
+    return this.#calls.ended();
+  }
+
   /**
    * Closes the group, which takes it out of its container if no device of it is open; of one that is an iommufd in any case, and
-   * its open devices stay as they are.
+   * its open devices stay as they are. While a device of it is being opened, or reset by a hot reset, the kernel has it closed
+   * when that has ended.
    * @throws IospanError when the kernel reports an error; the group is closed all the same.
    */
   close(): void {
@@ -144,7 +160,7 @@ export class Group implements GroupIdentity, Disposable {
     if (fd === undefined) return;
     openGroups.of(this.#syscalls).delete(this.id);
     try {
-      this.#syscalls.close(fd);
+      this.#calls.last(() => this.#syscalls.close(fd));
     } catch (error) {
       throw unexplained(error, `closing group ${this.id}`, { device: this.device, iommu: this.iommu });
     }

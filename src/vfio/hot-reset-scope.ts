@@ -9,10 +9,9 @@ import {
   VFIO_PCI_HOT_RESET_FLAG,
 } from "../abi/vfio-pci-reset.js";
 import { malformedAnswer } from "../errors.js";
-import { lookUpDeviceState } from "../machine/devices.js";
-import { hasVfioDriver } from "../machine/vfio-drivers.js";
 import { type Fd, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
 import { openGroups } from "./group.js";
+import { type HitFunction, obstacleOf, readHitFunction, wayPast } from "./hit-function.js";
 import { type About, refusal } from "./refusal.js";
 
 /** A device that a hot reset hits. */
@@ -21,7 +20,10 @@ export interface HotResetDevice {
   readonly name: string;
   /** Its IOMMU group's number; undefined where it has none. */
   readonly group: number | undefined;
-  /** Whether the kernel takes it for the caller's: of a group that this process has open, or bound to the same iommufd. */
+  /**
+   * Whether the kernel takes it for the caller's: of a group that this process has open, or bound to the same iommufd. It never
+   * does so of a virtual function that would be reset with its physical function.
+   */
   readonly owned: boolean;
 }
 
@@ -32,6 +34,8 @@ export interface HotResetScope {
   readonly possible: boolean;
   /** Why it is possible, or is not, in words. */
   readonly reason: string;
+  /** What may be done: to have it, or instead of it. */
+  readonly hint: string;
 }
 
 /** Functions that there is room for at first; for more it is asked again. */
@@ -46,16 +50,21 @@ const NO_SCOPE: Readonly<Record<number, string>> = {
   [errno.EPERM]: "a device that would be reset with it is in no IOMMU group",
 };
 
+/** Of a device that no hot reset is for. */
+export function noHotReset(reason: string): HotResetScope {
+  return { devices: [], possible: false, reason, hint: "device.reset() may work" };
+}
+
 /**
  * Asks what a hot reset would hit (drivers/vfio/pci/vfio_pci_core.c, vfio_pci_ioctl_get_pci_hot_reset_info).
  * @throws IospanError `ERR_IOSPAN_SYSCALL` when the kernel does not tell.
  */
 export function readHotResetScope(syscalls: Syscalls, fd: Fd, about: About): HotResetScope {
   try {
-    return judged(syscalls, readAnswer(syscalls, fd, FIRST_ROOM));
+    return judged(syscalls, readAnswer(syscalls, fd, FIRST_ROOM), about.device);
   } catch (error) {
     const reason = error instanceof SyscallError ? NO_SCOPE[error.errno] : undefined;
-    if (reason !== undefined) return { devices: [], possible: false, reason };
+    if (reason !== undefined) return noHotReset(reason);
     throw refusal(error, about, {
       code: "ERR_IOSPAN_SYSCALL",
       message: `the kernel does not tell what a hot reset of ${about.device} would hit`,
@@ -101,24 +110,27 @@ function nameOf({ segment, bus, devfn }: Decoded<typeof dependentDevice>): strin
   return `${hex(segment, 4)}:${hex(bus, 2)}:${hex(devfn >> 3, 2)}.${devfn & 7}`;
 }
 
-function judged(syscalls: Syscalls, { byId, dependents }: Answer): HotResetScope {
-  const groups = openGroups.of(syscalls);
-  const judgements = dependents.map(({ id, name }) => {
-    const state = lookUpDeviceState({ syscalls }, name);
-    const group = byId ? state?.group : id;
-    const onVfio = state !== undefined && hasVfioDriver(state);
-    const owned = byId ? id !== VFIO_PCI_DEVID.NOT_OWNED : onVfio && groups.has(id);
-    return { device: { name, group, owned }, obstacle: owned ? [] : [obstacle(name, group, state?.driver, onVfio)] };
+function judged(syscalls: Syscalls, { byId, dependents }: Answer, asked: string | undefined): HotResetScope {
+  const hit = dependents.map(({ id, name }) => ({ id, place: readHitFunction({ syscalls }, name) }));
+  const virtual = hit.length === 1 ? [] : hit.map(({ place }) => place).filter(({ isVirtual }) => isVirtual);
+  // A virtual function is a device set of its own, and a set is reset when all that is hit belongs to it.
+  const own = virtual.find(({ name }) => name === asked);
+  const judgements = hit.map(({ id, place }) => {
+    const owned = own === undefined && !virtual.includes(place) && isOurs(syscalls, byId, id, place);
+    return { place, device: { name: place.name, group: byId ? place.group : id, owned } };
   });
   const devices = judgements.map(({ device }) => device);
-  const obstacles = judgements.flatMap((judgement) => judgement.obstacle);
-  if (obstacles.length > 0) return { devices, possible: false, reason: obstacles.join("; ") };
+  const others = judgements.filter(({ device }) => !device.owned).map(({ place, device }) => ({ ...place, ...device }));
+  const obstacles = own === undefined ? others : [own];
+  if (obstacles.length > 0) {
+    return { devices, possible: false, reason: obstacles.map(obstacleOf).join("; "), hint: wayPast(obstacles) };
+  }
   const reason = devices.length === 1 ? "it is reset alone" : "all that it resets is the caller's";
-  return { devices, possible: true, reason };
+  return { devices, possible: true, reason, hint: "device.hotReset()" };
 }
 
-/** Why the kernel does not take a device for the caller's. */
-function obstacle(name: string, group: number | undefined, driver: string | undefined, onVfio: boolean): string {
-  if (!onVfio) return `${name} is bound to ${driver ?? "no driver"}, not to vfio-pci`;
-  return `${name} (IOMMU group ${group}) is not in the space`;
+/** Where sysfs does not tell who drives it, the kernel decides when it is asked to reset. */
+function isOurs(syscalls: Syscalls, byId: boolean, id: number, { onVfio }: HitFunction): boolean {
+  if (byId) return id !== VFIO_PCI_DEVID.NOT_OWNED;
+  return onVfio !== false && openGroups.of(syscalls).has(id);
 }

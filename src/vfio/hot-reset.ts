@@ -2,7 +2,9 @@ import { errno } from "../abi/errno.js";
 import { hotReset, VFIO_DEVICE_PCI_HOT_RESET } from "../abi/vfio-pci-reset.js";
 import { IospanError } from "../errors.js";
 import type { Fd, Syscalls } from "../syscalls/syscalls.js";
-import { openGroups } from "./group.js";
+import type { Device } from "./device.js";
+import { failuresOf, withFailures } from "./failures.js";
+import { type OpenGroup, openGroups } from "./group.js";
 import type { HotResetScope } from "./hot-reset-scope.js";
 import { type About, type Meaning, refusal } from "./refusal.js";
 
@@ -12,30 +14,55 @@ import { type About, type Meaning, refusal } from "./refusal.js";
  * @throws IospanError `ERR_IOSPAN_RESET_REFUSED`.
  */
 export async function resetSlotOrBus(syscalls: Syscalls, fd: Fd, scope: HotResetScope, about: About): Promise<void> {
-  const groups = openGroups.of(syscalls);
-  const fds = new Set(scope.devices.flatMap(({ group }) => (group === undefined ? [] : (groups.get(group) ?? []))));
-  const data = new Uint8Array(Int32Array.from(fds).buffer);
+  const open = openGroups.of(syscalls);
+  const numbers = new Set(scope.devices.map(({ group }) => group));
+  const groups = [...numbers].flatMap((group) => (group === undefined ? [] : (open.get(group) ?? [])));
+  const data = new Uint8Array(Int32Array.from(groups, (group) => group.fd).buffer);
+  const argument = hotReset.encode({ flags: 0, count: groups.length }, data);
   try {
-    await syscalls.ioctlAsync(fd, VFIO_DEVICE_PCI_HOT_RESET, hotReset.encode({ flags: 0, count: fds.size }, data));
+    await keepingOpen(groups, () => syscalls.ioctlAsync(fd, VFIO_DEVICE_PCI_HOT_RESET, argument));
   } catch (error) {
     throw hotResetRefused(error, about);
   }
 }
 
+/** A call that none of the groups is closed before the end of. */
+function keepingOpen<T>(groups: readonly OpenGroup[], call: () => Promise<T>): Promise<T> {
+  return groups.reduce<() => Promise<T>>(
+    (inner, { calls }) =>
+      () =>
+        calls.run(inner),
+    call,
+  )();
+}
+
+/**
+ * Runs `operation` while none of the devices masters the bus; those that did may again afterwards, however it ended.
+ * @throws what `operation` throws, with what went wrong on the way back; else the first of that.
+ */
+export async function withoutDma(devices: readonly Device[], operation: () => Promise<void>): Promise<void> {
+  const mastering = devices.filter(({ pciConfig }) => pciConfig?.busMaster === true);
+  const lets = (device: Device, master: boolean) => () => device.pciConfig?.setBusMaster(master);
+  try {
+    for (const device of mastering) lets(device, false)();
+    await operation();
+  } catch (error) {
+    throw withFailures(error, masterAgain());
+  }
+  const [failure] = masterAgain();
+  if (failure !== undefined) throw failure;
+
+  function masterAgain(): readonly unknown[] {
+    // One that is being closed meanwhile stays as its closing left it.
+    const back = mastering.filter(({ closed, silenced }) => !closed && !silenced);
+    return failuresOf(...back.map((device) => lets(device, true)));
+  }
+}
+
 /** A hot reset that the kernel would refuse; it is not asked. */
-export function hotResetImpossible({ devices, reason }: HotResetScope, about: About): IospanError {
-  const missing = devices.filter(({ owned }) => !owned).map(({ name }) => name);
-  return new IospanError(
-    missing.length > 0 ? "ERR_IOSPAN_RESET_REFUSED" : "ERR_IOSPAN_NOT_SUPPORTED",
-    `${about.device} cannot be hot reset: ${reason}`,
-    {
-      ...about,
-      hint:
-        missing.length > 0
-          ? `bind ${missing.join(", ")} to vfio-pci and attach it to the space, or reset the device alone: device.reset()`
-          : "device.hotResetScope() says so beforehand; device.reset() may work",
-    },
-  );
+export function hotResetImpossible({ devices, reason, hint }: HotResetScope, about: About): IospanError {
+  const code = devices.length > 0 ? "ERR_IOSPAN_RESET_REFUSED" : "ERR_IOSPAN_NOT_SUPPORTED";
+  return new IospanError(code, `${about.device} cannot be hot reset: ${reason}`, { ...about, hint });
 }
 
 function hotResetRefused(error: unknown, about: About): unknown {

@@ -1,15 +1,7 @@
 import { errno } from "../abi/errno.js";
-import {
-  dmaMap,
-  dmaUnmap,
-  VFIO_DMA_MAP_FLAG,
-  VFIO_IOMMU_MAP_DMA,
-  VFIO_IOMMU_UNMAP_DMA,
-} from "../abi/vfio-container.js";
 import { hex, type IovaRange, iova as toIova } from "../iova.js";
 import type { MappedMemory } from "../syscalls/mapped-memory.js";
-import { type Fd, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
-import type { ContainerKind } from "./container-kind.js";
+import { SyscallError, type Syscalls } from "../syscalls/syscalls.js";
 import { probeRefused } from "./container-refusals.js";
 import { inaccessiblePage } from "./inaccessible-page.js";
 import { type About, malformed, unexplained } from "./refusal.js";
@@ -21,24 +13,31 @@ export interface IovaSize {
   readonly size: bigint;
 }
 
-/** A container to be asked, and what is known of it. */
+/** What has mappings and can be asked for them. */
 export interface Probed {
-  readonly fd: Fd;
-  readonly kind: ContainerKind;
+  /** Whom an error is about. */
   readonly about: About;
-  /** Where mappings may lie. */
-  ranges(): readonly IovaRange[];
+  /** Maps memory for reading. @throws SyscallError as the kernel answers */
+  tryMap(range: IovaSize, address: bigint): void;
+  /** Unmaps it again. @throws SyscallError as the kernel answers */
+  undo(range: IovaSize): void;
+  /**
+   * Where mappings may lie, of an iommufd: it looks at what is ruled out before it looks for mappings, and at no memory before a
+   * device is attached. Absent where VFIO answers: it looks for mappings first, and at the memory always.
+   */
+  readonly ranges?: (() => readonly IovaRange[]) | undefined;
 }
 
 /** What a range was found to be. `ruled out`: none, or not all of it, may be mapped, and what is mapped was not looked at. */
 type Finding = "mapped" | "free" | "ruled out";
 
 /**
- * Finds out whether something is mapped, which the kernel has no call for, without changing anything: by a MAP_DMA that
- * cannot succeed, because the memory it names cannot be pinned.
+ * Finds out whether something is mapped, which the kernel has no call for, without changing anything: by a call that maps
+ * memory that cannot be pinned, and cannot succeed for that.
  *
  * VFIO looks for an overlap first (EEXIST) and at the memory last (vfio_iommu_type1.c, vfio_dma_do_map). An iommufd looks
- * first at what is ruled out (EINVAL), and at the memory not before a device is attached (io_pagetable.c, iopt_check_iova).
+ * first at what is ruled out (EINVAL), and at the memory not before a device is attached (io_pagetable.c, iopt_check_iova):
+ * without one it does map, which is undone. So it is asked synchronously, lest a device is attached in between.
  */
 export class MappingProbe {
   readonly #syscalls: Syscalls;
@@ -49,14 +48,15 @@ export class MappingProbe {
   }
 
   /** Whether any byte of a range is mapped. */
-  isMapped(container: Probed, range: IovaSize): boolean {
-    const finding = this.#find(container, range);
-    if (finding !== "ruled out" || container.kind === "type1") return finding === "mapped";
+  isMapped(probed: Probed, range: IovaSize): boolean {
+    const finding = this.#find(probed, range);
+    if (finding !== "ruled out" || probed.ranges === undefined) return finding === "mapped";
+    // What is not ruled out is asked about alone.
     const end = range.iova + range.size - 1n;
-    return container.ranges().some((valid) => {
+    return probed.ranges().some((valid) => {
       const first = valid.start > range.iova ? valid.start : range.iova;
       const last = valid.end < end ? valid.end : end;
-      return first <= last && this.#find(container, { iova: first, size: last - first + 1n }) === "mapped";
+      return first <= last && this.#find(probed, { iova: first, size: last - first + 1n }) === "mapped";
     });
   }
 
@@ -67,26 +67,18 @@ export class MappingProbe {
     page?.release();
   }
 
-  #find(container: Probed, { iova, size }: IovaSize): Finding {
-    const { fd, kind, about } = container;
-    const bytes = dmaMap.encode({ flags: VFIO_DMA_MAP_FLAG.READ, vaddr: this.#inaccessible(about), iova, size });
+  #find(probed: Probed, range: IovaSize): Finding {
+    const { about } = probed;
+    const address = this.#inaccessible(about);
     try {
-      this.#syscalls.ioctl(fd, VFIO_IOMMU_MAP_DMA, bytes);
+      probed.tryMap(range, address);
     } catch (error) {
-      return finding(error, { iova, size }, about);
+      return finding(error, range, about);
     }
-    this.#undo(container, { iova, size });
-    if (kind === "iommufd") return "free";
+    undo(probed, range);
+    if (probed.ranges !== undefined) return "free";
     // Unpinnable memory was pinned: it is undone, and said so.
-    throw malformed(`the kernel mapped inaccessible memory at ${hex(iova)}`, about);
-  }
-
-  #undo({ fd, about }: Probed, range: IovaSize): void {
-    try {
-      this.#syscalls.ioctl(fd, VFIO_IOMMU_UNMAP_DMA, dmaUnmap.encode(range));
-    } catch (error) {
-      throw unexplained(error, "undoing what the kernel was asked with", about);
-    }
+    throw malformed(`the kernel mapped inaccessible memory at ${hex(range.iova)}`, about);
   }
 
   #inaccessible(about: About): bigint {
@@ -99,7 +91,15 @@ export class MappingProbe {
   }
 }
 
-/** What a probing MAP_DMA was refused with says whether the range was free. */
+function undo(probed: Probed, range: IovaSize): void {
+  try {
+    probed.undo(range);
+  } catch (error) {
+    throw unexplained(error, "undoing what the kernel was asked with", probed.about);
+  }
+}
+
+/** What the call was refused with says whether the range was free. */
 function finding(error: unknown, { iova, size }: IovaSize, about: About): Finding {
   if (!(error instanceof SyscallError)) throw error;
   switch (error.errno) {
@@ -107,7 +107,7 @@ function finding(error: unknown, { iova, size }: IovaSize, about: About): Findin
       return "mapped";
     case errno.EINVAL:
       return "ruled out";
-    // Free, but no entry is left; free, and the memory was looked at.
+    // Free, but VFIO has no entry left; free, and the memory was looked at.
     case errno.ENOSPC:
     case errno.EFAULT:
       return "free";

@@ -149,15 +149,17 @@ export class Region implements RegionInfo {
 
   /**
    * @internal The device's part: takes the registers away from everybody who still holds the region, before the device is
-   * closed. A mapping for other devices has to go first, since its mmap keeps the device open in the kernel.
+   * closed. Mappings for other devices are ended and waited for before ({@link RegionUsers.endAll}), since their mmap keeps the
+   * device open in the kernel; here they are only begun to be ended, where nobody did.
+   * @returns what went wrong, with them, too.
    */
-  close(): void {
-    const failures = [...this.users.endAll()];
+  close(): readonly unknown[] {
+    if (this.#fd === undefined) return [];
     this.#fd = undefined;
+    void this.users.endAll();
     const mapped = this.#mapped;
     this.#mapped = undefined;
-    failures.push(...failuresOf(() => mapped?.release()));
-    if (failures.length > 0) throw failures[0];
+    return [...this.users.failures, ...failuresOf(() => mapped?.release())];
   }
 
   #readableArea(offset: number, width: Width): MappedRegisters | undefined {

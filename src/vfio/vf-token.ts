@@ -6,6 +6,7 @@ import {
   VFIO_DEVICE_FEATURE_OPERATION,
 } from "../abi/vfio-feature.js";
 import { IospanError } from "../errors.js";
+import type { BusType } from "../machine/machine.js";
 import type { Fd, Syscalls } from "../syscalls/syscalls.js";
 import { type About, type Meaning, refusal } from "./refusal.js";
 
@@ -23,6 +24,18 @@ export function vfTokenBytes(uuid: string): Uint8Array {
   }
   const digits = uuid.replaceAll("-", "");
   return Uint8Array.from({ length: 16 }, (_, at) => Number.parseInt(digits.slice(2 * at, 2 * at + 2), 16));
+}
+
+/**
+ * @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` for a device that is not PCI's, so has no SR-IOV: the kernel finds no device of
+ * that name then (drivers/vfio/group.c, vfio_device_get_from_name).
+ */
+export function checkTakesToken({ name, bus }: { readonly name: string; readonly bus: BusType }): void {
+  if (bus === "pci") return;
+  throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `${name} takes no VF token: it is a ${bus} device`, {
+    device: name,
+    hint: `name it without: "${name}"; tokens are for functions of PCI's SR-IOV`,
+  });
 }
 
 /**
@@ -46,11 +59,21 @@ export function setVfToken(syscalls: Syscalls, fd: Fd, uuid: string, about: Abou
   }
 }
 
+type Meanings = Readonly<Record<number, Meaning>>;
+
+/** What an errno means that may be about the token that was given as well as about something else: both. */
+export function either(number: number, token: Meanings, other: Meanings): Meanings {
+  const [first, second] = [token[number], other[number]];
+  if (first === undefined || second === undefined) return {};
+  const message = `${first.message}; or else ${second.message}`;
+  return { [number]: { ...first, message, hint: `${first.hint}; else: ${second.hint}` } };
+}
+
 /**
  * What the kernel's answers to opening a device mean where SR-IOV's tokens are involved (drivers/vfio/pci/vfio_pci_core.c,
  * vfio_pci_core_match_token_uuid).
  */
-export function vfTokenMeanings(device: string, vfToken: string | undefined): Readonly<Record<number, Meaning>> {
+export function vfTokenMeanings(device: string, vfToken: string | undefined): Meanings {
   const code = "ERR_IOSPAN_VF_TOKEN";
   if (vfToken === undefined) {
     const message = `${device} cannot be opened without its VF token: it is a virtual function of a physical function on vfio-pci, or has such in use`;

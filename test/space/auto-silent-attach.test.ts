@@ -1,8 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { machineOne, machineOneDescription } from "../../src/sim/linux/machine-one.js";
 import { IoAddressSpace } from "../../src/space/io-address-space.js";
-import { proveDma } from "../conformance/dma-proof.js";
-import { movers } from "../conformance/frame-mover.js";
+import { edus, proveDma } from "../conformance/dma-proof.js";
 import { EDUS, leftOf, NOTHING, open, planOf, withIommufd } from "../support/edu-spaces.js";
 
 const SMMU0 = "smmu3.0x000000000c000000";
@@ -14,7 +13,7 @@ describe("a kernel that attaches another SMMU's device without effect", () => {
       for (const iommufd of [true, false]) {
         const kernel = machineOne({ release, iommufd });
         await using space = await open(kernel);
-        await proveDma({ syscalls: kernel }, space, movers(space));
+        await proveDma({ syscalls: kernel }, space, edus(space));
         const isBroken = /^6\.(14|15\.[0-2]\b)/.test(release);
         const isNew = Number.parseFloat(release) > 6.1 + 0.01;
         expect(space.strategy).toBe(isBroken ? "mirrored" : iommufd && isNew ? "iommufd" : "shared-container");
@@ -40,7 +39,7 @@ describe("a kernel that attaches another SMMU's device without effect", () => {
         await using space = await open(kernel);
         expect(space.strategy).toBe("mirrored");
         for (const { reason } of space.plan.slice(0, 2)) expect(reason).toContain(`Linux ${release}`);
-        await proveDma({ syscalls: kernel }, space, movers(space));
+        await proveDma({ syscalls: kernel }, space, edus(space));
       }
       await expect(open(kernel, "shared-container")).rejects.toMatchObject({ code: "ERR_IOSPAN_ATTACH_REFUSED" });
       expect(leftOf(kernel)).toEqual(NOTHING);
@@ -57,10 +56,10 @@ describe("a kernel that attaches another SMMU's device without effect", () => {
       using _buffer = space.allocate(4096);
       await expect(space.attach(EDUS[1])).rejects.toMatchObject(refusal);
       expect(space.audit()).toMatchObject({ consistent: true, checked: 1 });
-      await proveDma({ syscalls: kernel }, space, movers(space));
+      await proveDma({ syscalls: kernel }, space, edus(space));
       // The device is free again.
       await using other = await IoAddressSpace.open({ syscalls: kernel }, [EDUS[1]], { strategy });
-      await proveDma({ syscalls: kernel }, other, movers(other));
+      await proveDma({ syscalls: kernel }, other, edus(other));
     },
   );
 
@@ -82,7 +81,7 @@ describe("a kernel that attaches another SMMU's device without effect", () => {
       const kernel = machineOne({ release: "6.14.0", iommufd, devices });
       await using space = await open(kernel);
       expect(space.strategy).toBe(iommufd ? "iommufd" : "shared-container");
-      await proveDma({ syscalls: kernel }, space, movers(space));
+      await proveDma({ syscalls: kernel }, space, edus(space));
     }
   });
 });

@@ -7,8 +7,7 @@ import { IoAddressSpace } from "../../src/space/io-address-space.js";
 import { isStrategys } from "../../src/space/space-errors.js";
 import { type Fault, faulty } from "../../src/syscalls/faulty.js";
 import type { Call } from "../../src/syscalls/intercepted.js";
-import { proveDma } from "../conformance/dma-proof.js";
-import { movers } from "../conformance/frame-mover.js";
+import { edus, proveDma } from "../conformance/dma-proof.js";
 import { EDUS, leftOf, NOTHING, open, planOf, withIommufd } from "../support/edu-spaces.js";
 import { errorFrom } from "../support/errors.js";
 
@@ -173,7 +172,7 @@ describe("auto goes on without iommufd, and leaves nothing of the attempt,", () 
       ]);
       expect(kernel.iommufds).toEqual([]);
       expect(kernel.openFds.filter(({ path }) => /iommu$|devices/.test(path))).toEqual([]);
-      await proveDma({ syscalls: kernel }, space, movers(space));
+      await proveDma({ syscalls: kernel }, space, edus(space));
     }
     expect(leftOf(kernel)).toEqual(NOTHING);
   });

@@ -1,6 +1,17 @@
 import { readFileSync } from "node:fs";
-import { Container, Device, findDevice, Group, IoAddressSpace, simulate } from "iospan";
+import {
+  Container,
+  Device,
+  findDevice,
+  Group,
+  IoAddressSpace,
+  type OpenOptions,
+  type Syscalls,
+  simulate,
+} from "iospan";
 import { describe, expect, it } from "vitest";
+import { Removals } from "../../src/space/removals.js";
+import { intercepted } from "../../src/syscalls/intercepted.js";
 import { ONE, OTHER, pciMachine } from "../sim/linux/pci-machine.js";
 import { children } from "../support/child.js";
 import { errorFrom } from "../support/errors.js";
@@ -81,8 +92,8 @@ describe("waiting for it", () => {
     expect([status, stdout]).toEqual([0, "waiting\n"]);
   });
 
-  it("leaves a failure that nobody can be told any more unhandled", () => {
-    const { status, stderr } = child.run(`
+  it("ends no process when a device was out already, and keeps what went wrong", () => {
+    const { status, stdout, stderr } = child.run(`
       import { IoAddressSpace } from "src/space/io-address-space.js";
       import { machineOne } from "src/sim/linux/machine-one.js";
       const kernel = machineOne();
@@ -91,8 +102,72 @@ describe("waiting for it", () => {
         onRemoval: async () => { await space.close(); throw new Error("too late"); },
       });
       await kernel.unbind("0000:02:00.0");
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      console.log(space.lateFailures.map(String).join());
     `);
-    expect(status).toBe(1);
-    expect(stderr).toContain("too late");
+    expect([status, stdout, stderr]).toEqual([0, "Error: too late\n", ""]);
+  });
+});
+
+describe("what goes wrong with a removal", () => {
+  it("can be read while the space is open, and is told again when it is closed", async () => {
+    const kernel = pciMachine();
+    const doubt = new Error("not now");
+    const space = await open(kernel, () => Promise.reject(doubt));
+    expect(space.lateFailures).toEqual([]);
+    await kernel.unbind(ONE);
+    expect([space.lateFailures, space.interfaces]).toEqual([[doubt], [OTHER]]);
+    const error = await errorFrom(space.close());
+    expect(error.code).toBe("ERR_IOSPAN_CLOSE_INCOMPLETE");
+    expect((error.cause as AggregateError).errors).toEqual([doubt]);
+    expect(space.lateFailures).toEqual([doubt]);
+  });
+
+  it("is kept when the host itself fails", async () => {
+    const kept: unknown[] = [];
+    const fault = new Error("a bug");
+    const host = {
+      takeOut: () => Promise.reject(fault),
+      keep: (failures: readonly unknown[]) => kept.push(...failures),
+    };
+    await new Removals(host, undefined).requested({ name: ONE } as Device);
+    expect(kept).toEqual([fault]);
+  });
+});
+
+describe("a device that goes while its space is opened", () => {
+  const opening = (kernel: ReturnType<typeof pciMachine>, syscalls: Syscalls, options: OpenOptions) =>
+    IoAddressSpace.open({ syscalls }, [ONE, OTHER], { strategy: "mirrored", ...options }).finally(() => {
+      expect(kernel.openFds).toEqual([]);
+    });
+
+  it("keeps the caller's proof from being asked for, and says what to do", async () => {
+    const kernel = pciMachine();
+    let unbound: Promise<void> | undefined;
+    const verified: IoAddressSpace[] = [];
+    const syscalls = intercepted(kernel, (call, proceed) => {
+      const isSecondGroup = call.ioctl?.name === "VFIO_GROUP_GET_DEVICE_FD" && kernel.openFds.some(isDevice);
+      if (isSecondGroup) unbound ??= kernel.unbind(ONE);
+      return proceed();
+    });
+    const isDevice = ({ path }: { readonly path: string }) => path.includes("vfio-device");
+    const error = await errorFrom(opening(kernel, syscalls, { verify: (space) => void verified.push(space) }));
+    expect(error).toMatchObject({ code: "ERR_IOSPAN_DEVICE_REMOVED", device: ONE });
+    expect(error.hint).toContain("open the space again");
+    expect([verified, error.hint.includes("attach(")]).toEqual([[], false]);
+    await unbound;
+  });
+
+  it("is what is told where the proof fails for it", async () => {
+    const kernel = pciMachine();
+    let unbound: Promise<void> | undefined;
+    const verify = async () => {
+      unbound = kernel.unbind(OTHER);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      throw new Error("no DMA");
+    };
+    const error = await errorFrom(opening(kernel, kernel, { verify }));
+    expect(error).toMatchObject({ code: "ERR_IOSPAN_DEVICE_REMOVED", device: OTHER });
+    await unbound;
   });
 });

@@ -89,6 +89,7 @@ class FakeStrategy implements Strategy {
       quiesce: async () => this.#failures("quiesce", name),
       silence: () => this.#failures("silence", name),
       resetLast: async () => this.#step("reset", name),
+      callsEnded: async () => {},
     };
     return device as unknown as Device;
   }

@@ -231,6 +231,19 @@ describe("mappings of an iommufd", () => {
 });
 
 describe("a device that is opened in an iommufd", () => {
+  it("may be refused for its token as well as for its mappings, which is one errno", async () => {
+    const parts = await attached();
+    parts.syscalls.fault = {
+      match: ({ ioctl }) => ioctl?.name === "VFIO_GROUP_GET_DEVICE_FD",
+      nth: 1,
+      errno: errno.EINVAL,
+    };
+    const error = await errorFrom(parts.group.deviceFd(ABOUT.device, "bd8d9d2b-5a5f-4f5a-a211-f591514ba1f3"));
+    expect(error).toMatchObject({ ...ABOUT, code: "ERR_IOSPAN_VF_TOKEN", errno: errno.EINVAL });
+    expect(error.message).toMatch(/takes no VF token.*or else .*cannot have the container's mappings/);
+    expect(error.hint).toMatch(/name it without.*else: .*CONFIG_VFIO_CONTAINER/);
+  });
+
   it("is refused for mappings that its SMMU cannot have, and may come when they are gone", async () => {
     const parts = await attached();
     const { container, group, address, kernel } = parts;

@@ -1,5 +1,7 @@
-import { type Device, faulty, IoAddressSpace } from "iospan";
+import { type Device, faulty, IoAddressSpace, SyscallError, type Syscalls } from "iospan";
 import { describe, expect, it } from "vitest";
+import { inert } from "../../src/sim/hw/device-model.js";
+import { intercepted } from "../../src/syscalls/intercepted.js";
 import { ONE, OTHER, PF, pciMachine, VF } from "../sim/linux/pci-machine.js";
 import { errorFrom } from "../support/errors.js";
 
@@ -56,6 +58,63 @@ describe.each(["mirrored", "iommufd"] as const)("a hot reset with the strategy %
       },
       strategy,
     ));
+});
+
+const TOKEN = "bd8d9d2b-5a5f-4f5a-a211-f591514ba1f3";
+
+/** The kernel with a sysfs that can be taken away, as container runtimes do. */
+function maskable(kernel: Syscalls, answer: number) {
+  const mask = { on: false };
+  const syscalls = intercepted(kernel, (call, proceed) => {
+    if (!mask.on || call.path?.startsWith("/sys/") !== true) return proceed();
+    throw new SyscallError(call.name, answer, "", call.path);
+  });
+  return { mask, syscalls };
+}
+
+describe.each(["mirrored", "iommufd"] as const)("what stands in the way for good, with the strategy %s", (strategy) => {
+  it.each([PF, VF])("is a virtual function on the bus, though the space has it: asked of %s", async (asked) => {
+    const machine = { syscalls: pciMachine() };
+    const both = [PF, VF].map((device) => ({ device, vfToken: TOKEN }));
+    await using space = await IoAddressSpace.open(machine, both, { strategy });
+    const device = space.interface(asked);
+    const { devices, possible, reason, hint } = device.hotResetScope();
+    expect([possible, reason]).toEqual([
+      false,
+      `${VF} is a virtual function, which VFIO does not reset together with others`,
+    ]);
+    expect(hint).toContain("sriov_numvfs");
+    expect(devices.find(({ name }) => name === VF)?.owned).toBe(false);
+    const error = await errorFrom(device.hotReset());
+    expect(error).toMatchObject({ code: "ERR_IOSPAN_RESET_REFUSED", errno: undefined, hint });
+  });
+
+  it("is a bridge, which nobody is told to bind", async () => {
+    const identity = { vendor: 0x1b36, device: 0x000c, classCode: 0x060400, bridge: true };
+    const kernel = pciMachine({ [OTHER]: { driver: "pcieport", model: inert(identity) } });
+    await using space = await IoAddressSpace.open({ syscalls: kernel }, [ONE], { strategy });
+    const scope = space.interface(ONE).hotResetScope();
+    expect(scope).toMatchObject({ possible: false, hint: "reset the device alone: device.reset()" });
+    expect(scope.reason).toContain(`${OTHER} is a bridge`);
+    expect((await errorFrom(space.interface(ONE).hotReset())).hint).not.toContain("bind");
+  });
+});
+
+describe.each(["mirrored", "iommufd"] as const)("where sysfs is masked, with the strategy %s", (strategy) => {
+  it.each([2, 13])("the kernel decides (errno %i)", async (answer) => {
+    const { mask, syscalls } = maskable(pciMachine(), answer);
+    await using space = await IoAddressSpace.open({ syscalls }, [ONE], { strategy });
+    mask.on = true;
+    const device = space.interface(ONE);
+    expect(device.hotResetScope()).toMatchObject({ possible: false });
+    expect(device.hotResetScope().reason).toMatch(/is not in the space, or not on vfio-pci$/);
+    mask.on = false;
+    await space.attach(OTHER);
+    mask.on = true;
+    expect(device.hotResetScope()).toMatchObject({ possible: true });
+    await device.hotReset();
+    mask.on = false;
+  });
 });
 
 describe("a hot reset", () => {

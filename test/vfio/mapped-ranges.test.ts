@@ -32,6 +32,35 @@ describe("the mappings of a container", () => {
     expect(mapped.cutBy(range(0x3000, 0x800))).toBeUndefined();
   });
 
+  it("are unmapped as they are without cutting one, until something in them is gone", () => {
+    const mapped = new MappedRanges();
+    mapped.add(range(0x1000, 0x2000));
+    mapped.add(range(0x3000, 0x1000));
+    const has = (iova: number, size: number) => mapped.has(range(iova, size));
+    expect([has(0x1000, 0x2000), has(0x1000, 0x1000), has(0x2000, 0x1000)]).toEqual([true, false, false]);
+    // That was unmapped alone: what was mapped there was not what is known of.
+    mapped.remove(range(0x2000, 0x1000));
+    expect([has(0x1000, 0x2000), has(0x3000, 0x1000)]).toEqual([false, true]);
+    mapped.remove(range(0, 0x10000));
+    expect(has(0x3000, 0x1000)).toBe(false);
+  });
+
+  it("are those that do not reach into what is gone", () => {
+    const layout = fc.uniqueArray(fc.nat(12), { maxLength: 12 });
+    fc.assert(
+      fc.property(layout, fc.nat(40), fc.integer({ min: 1, max: 40 }), (slots, from, count) => {
+        const mapped = new MappedRanges();
+        const all = slots.map((slot) => range(slot * 3, 3));
+        for (const each of all) mapped.add(each);
+        mapped.remove(range(from, count));
+        const [start, end] = [BigInt(from), BigInt(from + count)];
+        expect(all.filter((each) => mapped.has(each))).toEqual(
+          all.filter(({ iova, size }) => iova >= end || iova + size <= start),
+        );
+      }),
+    );
+  });
+
   it("are cut exactly where a range has some of a mapping's pages and not all", () => {
     const pages = fc.integer({ min: 1, max: 4 });
     const layout = fc.array(fc.tuple(fc.boolean(), pages), { maxLength: 10 });

@@ -5,7 +5,7 @@ import { iommufd } from "./iommufd.js";
 import { mirrored } from "./mirrored.js";
 import { sharedContainer } from "./shared-container.js";
 import { singleDomain } from "./single-domain.js";
-import type { Strategy, StrategyName } from "./strategy.js";
+import { type Strategy, type StrategyName, strategyNames } from "./strategy.js";
 
 /**
  * What became of one strategy when a space was opened. Those before the chosen one were tried in vain, those after it were not
@@ -45,9 +45,6 @@ const VIRTUES: Readonly<Record<StrategyName, string>> = {
   iommufd: "one address space with a page table per IOMMU, and pins memory once",
 };
 
-/** Every strategy there is. */
-const KNOWN = Object.keys(MAKE);
-
 /**
  * What to try, in order.
  * @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` for a strategy that does not exist.
@@ -60,9 +57,9 @@ export function candidates(machine: Machine, wanted: StrategyName | "auto"): rea
       return { name, make: () => MAKE[name](syscalls), reason: VIRTUES[name], rest };
     });
   }
-  if (!KNOWN.includes(wanted)) {
+  if (!strategyNames.includes(wanted)) {
     throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `there is no strategy "${wanted}"`, {
-      hint: `one of auto, ${KNOWN.join(", ")}`,
+      hint: `one of auto, ${strategyNames.join(", ")}`,
     });
   }
   return [{ name: wanted, make: () => MAKE[wanted](syscalls), reason: "asked for", rest: [] }];

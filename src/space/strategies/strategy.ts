@@ -6,15 +6,14 @@ import type { Fd } from "../../syscalls/syscalls.js";
 import type { ContainerInfo, ContainerKind, DmaMapping } from "../../vfio/container.js";
 import type { Device } from "../../vfio/device.js";
 
-/** The mechanisms by which several IOMMUs come to hold the same mappings. `auto` chooses among them. */
-export const strategyNames = ["mirrored", "shared-container", "iommufd"] as const;
 /**
- * The strategies that take `/dev/iommu` and VFIO's character devices, from Linux 6.6 on. `single-domain`, which works behind one
- * IOMMU only, is used when asked for by name.
+ * The mechanisms by which several IOMMUs come to hold the same mappings, beginning with the one that every kernel has. `iommufd` and
+ * `single-domain` take `/dev/iommu` and VFIO's character devices, from Linux 6.6 on. `auto` chooses among all but `single-domain`,
+ * which works behind one IOMMU only, and is used when asked for by name.
  */
-export const iommufdStrategyNames = ["single-domain", "iommufd"] as const;
-/** One of {@link strategyNames}, or `single-domain`. */
-export type StrategyName = (typeof strategyNames)[number] | (typeof iommufdStrategyNames)[number];
+export const strategyNames = ["mirrored", "shared-container", "iommufd", "single-domain"] as const;
+/** One of {@link strategyNames}. */
+export type StrategyName = (typeof strategyNames)[number];
 
 /** What the kernel says of a target: where mappings may lie, of which sizes, and how many more there may be. */
 export type TargetInfo = ContainerInfo;
