@@ -24,6 +24,7 @@ export { findDevice, listDevices } from "./machine/devices.js";
 export { type BindOptions, bindToVfio, type DriverBinding } from "./machine/driver-binding.js";
 export { linux } from "./machine/linux.js";
 export type { BusType, Iommu, Machine, MachineDevice, PciIds } from "./machine/machine.js";
+export type { UserDevices } from "./sim/chip/device-models.js";
 export {
   type DeviceFactory,
   type DeviceHost,
@@ -36,6 +37,7 @@ export {
   type SimulatedDevice,
 } from "./sim/hw/device-model.js";
 export { type SimulatedDeviceOptions, simulatedDevice } from "./sim/hw/simulated-device.js";
+export type { Capability, ContainerProvider } from "./sim/linux/description.js";
 export { simulate } from "./sim/simulate.js";
 export type { SimulatedBugs, SimulateOptions } from "./sim/simulate-options.js";
 export type { SimulatedInterface, SimulatedMachine, SimulatedSmmu } from "./sim/simulated-machine.js";
@@ -47,8 +49,9 @@ export type { ExplainedIovaRanges, ExplainedPageSizes, RemovedIovaRange } from "
 export type { MapOptions } from "./space/map-request.js";
 export { DmaBuffer, Mapping } from "./space/mapping.js";
 export { type PeerMechanism, type PeerToPeer, peerMechanisms } from "./space/peer-to-peer.js";
+export type { OnRemoval } from "./space/removals.js";
 export type { StrategyTrial } from "./space/strategies/auto.js";
-export { iommufdStrategyNames, type StrategyName, strategyNames } from "./space/strategies/strategy.js";
+export { type StrategyName, strategyNames } from "./space/strategies/strategy.js";
 export { type Fault, type FaultySyscalls, faulty } from "./syscalls/faulty.js";
 export type { Call } from "./syscalls/intercepted.js";
 export {
@@ -62,11 +65,12 @@ export {
   type WatchOptions,
 } from "./syscalls/syscalls.js";
 export { sysfsTraces, type TraceOptions, traced } from "./syscalls/traced.js";
-export { type Access, Container, type ContainerInfo, type DmaMapping } from "./vfio/container.js";
+export { type Access, Container, type ContainerInfo, type ContainerKind, type DmaMapping } from "./vfio/container.js";
 export { Device, type DeviceIdentity, type DeviceSource } from "./vfio/device.js";
 export { Group, type GroupIdentity } from "./vfio/group.js";
 export type { HotResetDevice, HotResetScope } from "./vfio/hot-reset-scope.js";
 export { Interrupt, type InterruptEvent, type InterruptOptions } from "./vfio/interrupt.js";
 export type { InterruptInfo, InterruptKind } from "./vfio/interrupts.js";
 export type { PciConfig } from "./vfio/pci-config.js";
+export type { About } from "./vfio/refusal.js";
 export { type MmapArea, Region, type RegionInfo } from "./vfio/region.js";

@@ -24,6 +24,8 @@ import { throughput } from "./throughput.js";
 
 const MiB = 2 ** 20;
 
+const strategies = ["auto", ...strategyNames] as const;
+
 function commandLine() {
   return parseArgs({
     allowPositionals: true,
@@ -46,8 +48,8 @@ async function main(): Promise<void> {
   if (onPci === undefined || port === undefined) throw new Error("name the engine's PCIe function and its port");
   using _function = bindToVfio(seen, onPci);
   using _port = bindToVfio(seen, port);
-  // A strategy that does not exist is refused by the space, with the names of those that do.
-  const strategy = strategyNames.find((name) => name === values.strategy) ?? (values.strategy as "auto");
+  const strategy = strategies.find((name) => name === values.strategy);
+  if (strategy === undefined) throw new Error(`no strategy "${values.strategy}"; there are ${strategies.join(", ")}`);
   await using space = await IoAddressSpace.open(seen, names, { strategy });
   for (const name of space.interfaces) console.log(`${name} is behind ${space.interface(name).iommu}`);
   console.log(`strategy: ${space.strategy} (${space.plan.find(({ chosen }) => chosen)?.reason})`);

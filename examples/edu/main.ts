@@ -7,6 +7,8 @@ import { parseArgs } from "node:util";
 import { bindToVfio, type DriverBinding, IoAddressSpace, IospanError, linux, strategyNames, traced } from "iospan";
 import { roundTrip } from "./round-trip.js";
 
+const strategies = ["auto", ...strategyNames] as const;
+
 function commandLine() {
   return parseArgs({
     allowPositionals: true,
@@ -27,8 +29,8 @@ async function main(): Promise<void> {
   const bindings: DriverBinding[] = [];
   try {
     if (values.bind) for (const name of names) bindings.push(bindToVfio(machine, name));
-    // A strategy that does not exist is refused by the space, with the names of those that do.
-    const strategy = strategyNames.find((name) => name === values.strategy) ?? (values.strategy as "auto");
+    const strategy = strategies.find((name) => name === values.strategy);
+    if (strategy === undefined) throw new Error(`no strategy "${values.strategy}"; there are ${strategies.join(", ")}`);
     await using space = await IoAddressSpace.open(machine, names, { strategy });
     for (const name of space.interfaces) console.log(`${name} is behind ${space.interface(name).iommu}`);
     console.log(`strategy: ${space.strategy} (${space.plan.find(({ chosen }) => chosen)?.reason})`);

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { setTimeout } from "node:timers/promises";
 import {
   Container,
   Device,
@@ -203,6 +204,7 @@ export const closing: readonly Scenario[] = [
   ),
 
   scenario("a transfer under way when the space closes does not reach the memory any more", async (rig) => {
+    const { wait = (milliseconds) => setTimeout(milliseconds) } = rig;
     const names = [rig.first, rig.second];
     using memory = granules(rig, 1);
     const space = await IoAddressSpace.open(rig.machine, names, { strategy: rig.strategy });
@@ -221,7 +223,7 @@ export const closing: readonly Scenario[] = [
     await outcomes;
     // Longer than a transfer takes. Only then is it over: QEMU's edu finishes what it was told to do although it has been
     // reset, so a space opened in the meantime would let it through to what is mapped there.
-    await new Promise((resolve) => setTimeout(resolve, 250));
+    await wait(250);
     const at = memory.bytes.findIndex((byte) => byte !== 0x5a);
     assert.equal(at, -1, `byte ${at} was written after the space had been closed`);
   }),

@@ -1,142 +1,22 @@
 import assert from "node:assert/strict";
-import { Container, Device, type DmaMemory, type Fd, findDevice, Group, type Machine, SyscallError } from "iospan";
-import { errnoName } from "../../src/abi/errno.js";
-import type { Ioctl } from "../../src/abi/ioctl.js";
-import {
-  dmaMap,
-  dmaUnmap,
-  VFIO_CHECK_EXTENSION,
-  VFIO_IOMMU_DIRTY_PAGES,
-  VFIO_IOMMU_MAP_DMA,
-  VFIO_IOMMU_UNMAP_DMA,
-  VFIO_SET_IOMMU,
-} from "../../src/abi/vfio-container.js";
+import type { Machine } from "iospan";
+import { VFIO_CHECK_EXTENSION, VFIO_IOMMU_DIRTY_PAGES, VFIO_SET_IOMMU } from "../../src/abi/vfio-container.js";
 import { type1Info, VFIO_IOMMU_GET_INFO } from "../../src/abi/vfio-container-info.js";
 import { iova } from "../../src/iova.js";
-import { intercepted } from "../../src/syscalls/intercepted.js";
-import type { IoctlArgument } from "../../src/syscalls/syscalls.js";
+import { AT, type CompatBench, onBench, onOpenDevice, READ } from "./compat-bench.js";
 import { refused } from "./expect.js";
-import { granules } from "./granule.js";
-import { type Rig, type Scenario, scenario } from "./rig.js";
+import { type Scenario, scenario } from "./rig.js";
 
 // What the library relies on where an iommufd is the container, asked of the kernel itself: drivers/vfio/group.c and
 // drivers/iommu/iommufd/vfio_compat.c.
 
-const READ = 1;
-const WRITE = 2;
 const VADDR = 4;
 const UNMAP_ALL = 2;
-const AT = 0x40_0000;
 const KIB = 1024;
 /** Of VFIO_CHECK_EXTENSION and VFIO_SET_IOMMU. */
 const [TYPE1, TYPE1_V2, COHERENT, UPDATE_VADDR] = [1, 3, 4, 10];
 /** Less a page, it is the bitmap of every size that pages can be made of. */
 const ALL_SIZES = 2n ** 64n;
-
-/** Bare hands on one container. */
-class Bench {
-  readonly machine: Machine;
-  readonly container: Container;
-  readonly group: Group;
-  readonly memory: DmaMemory;
-  /** Bytes. */
-  readonly page: number;
-  readonly #name: string;
-  readonly #fd: Fd;
-  #device: Device | undefined;
-
-  private constructor(machine: Machine, parts: { container: Container; group: Group; memory: DmaMemory; fd: Fd }) {
-    this.machine = machine;
-    this.page = machine.syscalls.pageSize;
-    this.container = parts.container;
-    this.group = parts.group;
-    this.memory = parts.memory;
-    this.#name = parts.group.device;
-    this.#fd = parts.fd;
-  }
-
-  static async open(rig: Rig, device: string): Promise<Bench> {
-    let fd: Fd | undefined;
-    const syscalls = intercepted(rig.machine.syscalls, (call, proceed) => {
-      if (call.ioctl?.name === "VFIO_CHECK_EXTENSION") fd = call.fd;
-      return proceed();
-    });
-    const { group: id, iommu } = findDevice(rig.machine, device);
-    assert.ok(id !== undefined && iommu !== undefined);
-    const group = await Group.open(syscalls, { id, iommu: iommu.name, device });
-    const container = await Container.open(syscalls);
-    assert.ok(fd !== undefined);
-    return new Bench(rig.machine, { container, group, memory: granules(rig, 64, { hugePages: "no" }), fd });
-  }
-
-  /** From then on an IOMMU is behind the container. */
-  async openDevice(): Promise<void> {
-    const { iommu } = this.group;
-    this.#device = await Device.open(this.machine.syscalls, this.group, { name: this.#name, bus: "pci", iommu });
-  }
-
-  async close(): Promise<void> {
-    await this.#device?.close();
-    if (this.container.groups.size > 0) this.container.detach(this.group);
-    this.group.close();
-    this.container.close();
-    this.memory.release();
-  }
-
-  /** What the call returns, or the name of what the kernel refuses with. */
-  answer(call: Ioctl, argument: IoctlArgument): number | string {
-    try {
-      return this.machine.syscalls.ioctl(this.#fd, call, argument);
-    } catch (error) {
-      if (error instanceof SyscallError) return errnoName(error.errno);
-      throw error;
-    }
-  }
-
-  map(fields: {
-    argsz?: number;
-    flags?: number;
-    vaddr?: bigint;
-    iova?: number | bigint;
-    size?: number | bigint;
-  }): number | string {
-    const whole = { flags: READ | WRITE, vaddr: this.memory.address, iova: AT, size: this.page, ...fields };
-    return this.answer(VFIO_IOMMU_MAP_DMA, dmaMap.encode(whole));
-  }
-
-  unmap(fields: {
-    argsz?: number;
-    flags?: number;
-    iova?: number | bigint;
-    size?: number | bigint;
-  }): [number | string, bigint] {
-    const bytes = dmaUnmap.encode({ iova: AT, size: this.page, ...fields });
-    return [this.answer(VFIO_IOMMU_UNMAP_DMA, bytes), dmaUnmap.decode(bytes).size];
-  }
-}
-
-async function onBench(rig: Rig, use: (bench: Bench) => void | Promise<void>, device = rig.first): Promise<void> {
-  const before = rig.openFiles();
-  const bench = await Bench.open(rig, device);
-  try {
-    await use(bench);
-  } finally {
-    await bench.close();
-  }
-  assert.deepEqual(rig.openFiles(), before);
-}
-
-/** With the device open. */
-const onOpenDevice = (rig: Rig, use: (bench: Bench) => void | Promise<void>, device = rig.first): Promise<void> =>
-  onBench(
-    rig,
-    async (bench) => {
-      bench.container.attach(bench.group);
-      await bench.openDevice();
-      await use(bench);
-    },
-    device,
-  );
 
 /** The process's pinned memory in KiB, counted or not. */
 function pinnedKib({ syscalls }: Machine): number {
@@ -182,7 +62,7 @@ export const compatKernel: readonly Scenario[] = [
         assert.ok(hole !== undefined);
         const reserved = hole + 1n;
         const lastPage = 2n ** 64n - BigInt(page);
-        const cases: [string | number, Parameters<Bench["map"]>[0]][] = [
+        const cases: [string | number, Parameters<CompatBench["map"]>[0]][] = [
           ["EINVAL", { argsz: 31 }],
           ["EINVAL", { flags: READ | 8 }],
           ["EINVAL", { flags: VADDR }],
@@ -217,7 +97,7 @@ export const compatKernel: readonly Scenario[] = [
         const bytes = BigInt(page);
         assert.equal(bench.map({ size: 4 * page }), 0);
         assert.equal(bench.map({ iova: AT + 4 * page, size: 2 * page }), 0);
-        const cases: [string | number, bigint, Parameters<Bench["unmap"]>[0]][] = [
+        const cases: [string | number, bigint, Parameters<CompatBench["unmap"]>[0]][] = [
           ["EINVAL", bytes, { argsz: 23 }],
           ["EINVAL", bytes, { flags: 1 }],
           ["EINVAL", bytes, { flags: 4 }],

@@ -151,6 +151,7 @@ export const deviceLife: readonly Scenario[] = [
         },
       });
       await unbinding(rig, rig.first, (unbound) => unbound);
+      assert.deepEqual(space.lateFailures, [doubt]);
       const error = await refused("ERR_IOSPAN_CLOSE_INCOMPLETE", () => space.close());
       assert.ok(error.cause instanceof AggregateError);
       assert.ok(error.cause.errors.includes(doubt));
@@ -184,6 +185,20 @@ export const deviceLife: readonly Scenario[] = [
     assert.match(error.hint, /removal/);
     assert.equal(device.removal.aborted, false);
     await refused("ERR_IOSPAN_INVALID_ARGUMENT", () => open(rig, [rig.second], { onRemoval: "no" as never }));
+  }),
+
+  scenario("lets a reset that is under way end before the device is closed", async (rig) => {
+    const before = rig.openFiles();
+    const space = await open(rig, [rig.first, rig.second]);
+    const [first, second] = [space.interface(rig.first), space.interface(rig.second)];
+    const ways = [() => space.detach(rig.first), () => space.close()];
+    for (const [index, device] of [first, second].entries()) {
+      const resetting = device.resettable ? device.reset() : Promise.resolve();
+      const closing = ways[index]?.();
+      await Promise.all([resetting, closing]);
+      await refused("ERR_IOSPAN_RELEASED", () => device.reset());
+    }
+    assert.deepEqual(rig.openFiles(), before);
   }),
 
   scenario("resets the bus of a device where it has one to itself, and says why where it has not", async (rig) => {

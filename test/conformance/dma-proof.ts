@@ -12,9 +12,12 @@ export interface Mover {
 /** Bytes that any mover can copy at a time. */
 const SIZE = 4096;
 
-/** The `edu` devices among a space's interfaces, as movers. */
+/** The `edu` devices among a space's interfaces, on whichever bus, as movers. */
 export const edus = (space: IoAddressSpace, names = space.interfaces): readonly Mover[] =>
-  names.map((name) => new Edu(space.interface(name)));
+  names.map((name) => {
+    const device = space.interface(name);
+    return new Edu(device, device.bus === "pci" ? "bar0" : 0);
+  });
 
 /**
  * Proves by DMA what a space promises, whatever the kernel says: every mover reads and writes the memory that is mapped,

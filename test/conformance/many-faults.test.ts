@@ -1,8 +1,7 @@
 import { DmaMemory, type Fault, faulty, IoAddressSpace } from "iospan";
 import { describe, expect, it } from "vitest";
-import { proveDma } from "./dma-proof.js";
+import { edus, proveDma } from "./dma-proof.js";
 import { consistent, refused } from "./expect.js";
-import { movers } from "./frame-mover.js";
 import { manyMachine, mappedIn, nothingLeft, oneEach } from "./many-machine.js";
 
 const COUNTS = [1, 2, 3, 4, 5, 6, 7, 8] as const;
@@ -35,7 +34,7 @@ describe("a failure at the k-th of eight", () => {
       // The address is free again.
       await using _mapping = await space.map(memory, { iova: 0x40_0000n });
       expect(mappedIn(many.kernel)).toHaveLength(8);
-      await proveDma({ syscalls }, space, movers(space));
+      await proveDma({ syscalls }, space, edus(space));
     }
     nothingLeft(many.kernel);
   });
@@ -50,7 +49,7 @@ describe("a failure at the k-th of eight", () => {
     syscalls.fault = undefined;
     expect(mappedIn(many.kernel)).toHaveLength(8);
     consistent(space, 1);
-    await proveDma({ syscalls }, space, movers(space));
+    await proveDma({ syscalls }, space, edus(space));
   });
 
   it.each(

@@ -1,9 +1,8 @@
 import fc from "fast-check";
 import { IoAddressSpace, type Mapping } from "iospan";
 import { describe, expect, it } from "vitest";
-import { proveDma } from "./dma-proof.js";
+import { edus, proveDma } from "./dma-proof.js";
 import { consistent } from "./expect.js";
-import { movers } from "./frame-mover.js";
 import { type ManyMachine, manyMachine, mappedIn, nothingLeft, type Seat } from "./many-machine.js";
 
 /** What a random user of a space does. */
@@ -42,7 +41,7 @@ class RandomUser {
     if (wanted.kind === "attach" || wanted.kind === "detach") await this.#move(wanted.kind, wanted.which);
     else if (wanted.kind === "map") this.#map(wanted.pages);
     else if (wanted.kind === "unmap") await this.#mappings.splice(wanted.which, 1)[0]?.unmap();
-    else if (this.#attached.size > 0) await proveDma(this.#many.machine, this.#space, movers(this.#space));
+    else if (this.#attached.size > 0) await proveDma(this.#many.machine, this.#space, edus(this.#space));
     this.#check();
   }
 

@@ -138,6 +138,52 @@ export const peerToPeer: readonly Scenario[] = [
     },
   ),
 
+  scenario("a space is closed while another one is mapping its registers, or unmapping them", async (rig) => {
+    await using space = await open(rig, [rig.first]);
+    for (const what of ["map", "unmap"] as const) {
+      const other = await open(rig, [rig.second]);
+      const bar = other.interface(rig.second).region("bar0");
+      const { supported, reason } = space.peerToPeer(bar);
+      if (!supported) {
+        await other.close();
+        return `not supported: ${reason}`;
+      }
+      const mapping = what === "unmap" ? await space.map(bar, { size: granuleOf(rig) }) : undefined;
+      const work = mapping === undefined ? space.map(bar, { size: granuleOf(rig) }) : mapping.unmap();
+      const [worked, closed] = await Promise.allSettled([work, other.close()]);
+      if (closed.status === "rejected") throw closed.reason;
+      // Which of the two was faster is not said; what is left of it is: nothing.
+      if (worked.status === "rejected") assert.equal(worked.reason.code, "ERR_IOSPAN_RELEASED", String(worked.reason));
+      assert.deepEqual(space.mappings, []);
+      consistent(space, 0);
+    }
+    await space.attach(rig.second);
+    return undefined;
+  }),
+
+  scenario(
+    "a reset takes registers from an iommufd, which the mapping and the audit tell; it is mapped anew then",
+    async (rig) => {
+      await using space = await open(rig, [rig.first, rig.second]);
+      const device = space.interface(rig.second);
+      const bar = device.region("bar0");
+      const { supported, mechanism } = space.peerToPeer(bar);
+      if (!supported || !device.resettable) return;
+      const before = await space.map(bar, { size: granuleOf(rig) });
+      await device.reset();
+      const revoked = mechanism === "dma-buf";
+      assert.deepEqual([before.mapped, before.revoked], [true, revoked]);
+      assert.equal(space.audit().differences.filter(({ problem }) => problem === "revoked").length, revoked ? 1 : 0);
+      await before.unmap();
+      await using mapping = await space.map(bar, { size: granuleOf(rig) });
+      consistent(space, 1);
+      using buffer = space.allocate(4096);
+      buffer.bytes.set(word(0x35));
+      await new Edu(space.interface(rig.first)).copy(buffer.iova, at(mapping.iova, DMA_SOURCE), WORD);
+      assert.equal(bar.read64(DMA_SOURCE), wordOf(word(0x35)));
+    },
+  ),
+
   scenario("a space is closed with registers mapped, and lets go of everything", async (rig) => {
     const before = rig.openFiles();
     const space = await open(rig, [rig.first, rig.second]);

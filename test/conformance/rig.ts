@@ -30,6 +30,8 @@ export interface Rig {
   readonly depth: "quick" | "full";
   /** Calls take milliseconds: of the slow scenarios one variant is enough. */
   readonly emulated: boolean;
+  /** Lets so much of the devices' time pass; where absent, that is everybody's time. */
+  wait?(milliseconds: number): Promise<void>;
   /**
    * Another process takes a device from its driver, by sysfs, which waits for whoever has it open. Undefined: there is none that
    * could.

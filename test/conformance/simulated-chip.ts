@@ -118,6 +118,7 @@ export function chipRig(chip: string, strategy: StrategyName, options: SimulateO
     ...rig,
     depth: "quick",
     emulated: false,
+    wait: async (milliseconds) => machine.clock.advance(milliseconds),
     unbind: (name) => machine.unbind(name),
     openFiles: () => machine.openFds.map(({ path }) => path).sort(),
   };
@@ -135,6 +136,9 @@ export function chipPlatformRig(chip: string, strategy: StrategyName): ChipRig &
 export const chipNames: readonly string[] = readdirSync(CHIPS)
   .filter((file) => file.endsWith(".dts"))
   .map((file) => file.slice(0, -".dts".length));
+
+/** Whether a chip is there for what its IOMMUs do not have in common. */
+export const isUnequal = (chip: string): boolean => chip.startsWith("unequal-");
 
 function nameOf(machine: SimulatedMachine, label: string): string {
   const found = machine.interfaces.find((each) => each.label === label);

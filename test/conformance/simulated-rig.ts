@@ -1,12 +1,11 @@
 import { bindToVfio, type StrategyName } from "iospan";
-import { it } from "vitest";
 import { inert } from "../../src/sim/hw/device-model.js";
 import { edu } from "../../src/sim/hw/edu.js";
 import type { PlatformDescription } from "../../src/sim/linux/description.js";
 import { type MachineOneOptions, machineOne, machineOneDescription } from "../../src/sim/linux/machine-one.js";
 import { mechanismOf } from "./mechanism.js";
 import { eduRegisters } from "./port-registers.js";
-import type { PlatformRig, Rig, Scenario } from "./rig.js";
+import type { PlatformRig, Rig } from "./rig.js";
 
 /** With one domain for all devices they have to be behind one SMMU. */
 function whereItWorks(strategy: StrategyName, options: MachineOneOptions): MachineOneOptions {
@@ -48,6 +47,7 @@ export function simulatedRig(strategy: StrategyName, options: MachineOneOptions 
     pair: ["0000:03:00.0", "0000:03:00.1"],
     depth: "full",
     emulated: false,
+    wait: async (milliseconds) => kernel.clock.advance(milliseconds),
     unbind: (name) => kernel.unbind(name),
     openFiles: () => kernel.openFds.map(({ path }) => path).sort(),
   };
@@ -77,16 +77,4 @@ export function platformRig(strategy: StrategyName, options: MachineOneOptions =
     port: port.name,
     registers: eduRegisters,
   };
-}
-
-/** A test for each scenario, on a rig of its own. */
-export function runAll<R extends Rig>(list: readonly Scenario<R>[], makeRig: () => R): void {
-  for (const { name, run, skip } of list) {
-    it(name, async (context) => {
-      const rig = makeRig();
-      const reason = skip?.(rig);
-      if (reason !== undefined) context.skip(reason);
-      await run(rig);
-    });
-  }
 }

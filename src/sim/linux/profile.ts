@@ -58,7 +58,7 @@ export interface Profile {
   readonly fdinfoNamesDevice: boolean;
   /** vfio-pci exports BARs as dma-bufs (VFIO_DEVICE_FEATURE_DMA_BUF, 6.19), where the kernel is built with PCI_P2PDMA. */
   readonly exportsRegisters: boolean;
-  /** IOMMU_IOAS_MAP_FILE takes such a dma-buf (7.0); before that it takes it for any file. */
+  /** IOMMU_IOAS_MAP_FILE takes such a dma-buf (6.19); before that it takes it for any file. */
   readonly mapsDmaBufs: boolean;
 }
 
@@ -101,7 +101,7 @@ export function profileOf(release: string): Profile {
     noiommuCdev: since(7, 3),
     fdinfoNamesDevice: since(6, 18),
     exportsRegisters: since(6, 19),
-    mapsDmaBufs: since(7, 0),
+    mapsDmaBufs: since(6, 19),
   };
 }
 

@@ -17,7 +17,7 @@ function expected(changes: Partial<typeof NEW> = {}): readonly string[] {
 
 describe("the approaches", () => {
   it("are the library's strategies", () => {
-    expect([...approachNames].sort()).toEqual([...strategyNames, "single-domain"].sort());
+    expect([...approachNames].sort()).toEqual([...strategyNames].sort());
   });
 });
 

@@ -65,6 +65,7 @@ function pciEntries(device: KernelDevice): Entries {
   const identity = description.model.pci ?? { vendor: 0, device: 0, classCode: 0 };
   const { vendor, device: id, classCode, subsystemVendor = 0, subsystem = 0, revision = 0 } = identity;
   const canReset = description.bus === "pci" && (description.reset ?? true) && identity.bridge !== true;
+  const physical = description.bus === "pci" ? description.physicalFunction : undefined;
   return {
     vendor: attribute(() => hex(vendor, 4)),
     device: attribute(() => hex(id, 4)),
@@ -75,6 +76,8 @@ function pciEntries(device: KernelDevice): Entries {
     modalias: attribute(() => pciModalias(identity)),
     resource: { kind: "file", read: () => resources(device) },
     config: { kind: "file", read: () => config?.bytes() ?? "" },
+    // Both are on one bus here (drivers/pci/iov.c, pci_iov_sysfs_link).
+    physfn: physical === undefined ? undefined : link(`../${physical}`),
     reset: canReset ? trigger(() => device.reset()) : undefined,
   };
 }

@@ -11,6 +11,7 @@ export function procfs(process: Process, release: string, pageSize: number): Nod
       fd: directory(() => fdEntries(process, (_, path) => link(path))),
       fdinfo: directory(() => fdEntries(process, (fdinfo) => ({ kind: "file", read: () => fdinfo }))),
     }),
+    version: attribute(() => `Linux version ${release} (iospan@simulator)`),
     sys: directory({ kernel: directory({ osrelease: attribute(() => release), ostype: attribute(() => "Linux") }) }),
   });
 }
