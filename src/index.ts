@@ -10,6 +10,20 @@ export {
   type Via as DualPathVia,
 } from "./drivers/dual-path-engine.js";
 export { type ErrorCode, errorCodes, IospanError, type IospanErrorFacts } from "./errors.js";
+export { explainFault, type FaultExplanation } from "./faults/explain-fault.js";
+export {
+  type FaultCause,
+  type FaultDevice,
+  type FaultFormat,
+  type FaultNotice,
+  faultCauses,
+  faultFormats,
+  type IommuFault,
+  type LogTime,
+} from "./faults/fault.js";
+export { type FaultGroup, groupFaults } from "./faults/fault-groups.js";
+export { type FaultLog, FaultReader, readFaults } from "./faults/fault-reader.js";
+export type { FaultPlace, FaultSpace, NearMapping } from "./faults/place-in-space.js";
 export { BoundDevice } from "./iommufd/bound-device.js";
 export type { CdevIdentity } from "./iommufd/cdev-refusals.js";
 export { DirtyPages } from "./iommufd/dirty-pages.js";

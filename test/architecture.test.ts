@@ -15,8 +15,9 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   iommufd: ["abi", "syscalls", "machine", "vfio"],
   space: ["abi", "syscalls", "machine", "vfio", "iommufd"],
   drivers: ["abi", "syscalls", "machine", "vfio", "space"],
+  faults: ["vfio", "space"],
   sim: ["abi", "syscalls", "devicetree"],
-  cli: ["devicetree", "syscalls", "machine", "vfio", "space", "drivers", "sim"],
+  cli: ["devicetree", "syscalls", "machine", "vfio", "space", "drivers", "faults", "sim"],
 };
 
 const files = readdirSync(src, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".ts"));

@@ -2,6 +2,7 @@ import { Command, CommanderError } from "commander";
 import { addDemo } from "./demo.js";
 import { EXIT } from "./exit-code.js";
 import { failureOf, report } from "./failure.js";
+import { addFaults } from "./faults.js";
 import { packageVersion } from "./package-files.js";
 import type { Streams } from "./streams.js";
 import { painter, wantsColours } from "./text/colours.js";
@@ -15,9 +16,11 @@ import { line, name, strong, WIDTH } from "./text/line.js";
 export async function run(argv: readonly string[], streams: Streams): Promise<number> {
   let exitCode: number = EXIT.ok;
   const program = commandLine(streams);
-  addDemo(program, streams, (code) => {
+  const finish = (code: number) => {
     exitCode = code;
-  });
+  };
+  addDemo(program, streams, finish);
+  addFaults(program, streams, finish);
   try {
     if (argv.length === 0) program.outputHelp();
     else await program.parseAsync(known(argv, program), { from: "user" });

@@ -1,8 +1,9 @@
 import { IospanError } from "../errors.js";
 import type { Iova } from "../iova.js";
+import type { Access } from "../vfio/container.js";
 import type { Region } from "../vfio/region.js";
 import { DmaMemory } from "./dma-memory.js";
-import type { MappingRecord } from "./ledger.js";
+import { accessOf, type MappingRecord } from "./ledger.js";
 import { PeerRegion } from "./peer-region.js";
 
 /** What a mapping needs of its space. */
@@ -47,6 +48,11 @@ export class Mapping implements Disposable, AsyncDisposable {
   get region(): Region | undefined {
     const { memory } = this.#record;
     return memory instanceof PeerRegion ? memory.region : undefined;
+  }
+
+  /** What an interface of the space may do with it, by its kernel name; undefined where the mapping is limited to others. */
+  accessOf(interfaceName: string): Access | undefined {
+    return accessOf(this.#record, interfaceName);
   }
 
   /** False once it has been unmapped, by itself or with the space. What was {@link revoked} is mapped until it is unmapped. */
