@@ -94,6 +94,7 @@ export const errorCodes = [
   "ERR_IOSPAN_DEVICE_FAILED",
   "ERR_IOSPAN_DEVICE_REMOVED",
   "ERR_IOSPAN_DEVICE_TREE",
+  "ERR_IOSPAN_ACPI_TABLE",
   "ERR_IOSPAN_SYSCALL",
 ] as const;
 

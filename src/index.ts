@@ -37,7 +37,8 @@ export { hex, type Iova, type IovaRange, iova } from "./iova.js";
 export { findDevice, listDevices } from "./machine/devices.js";
 export { type BindOptions, bindToVfio, type DriverBinding } from "./machine/driver-binding.js";
 export { linux } from "./machine/linux.js";
-export type { BusType, Iommu, Machine, MachineDevice, PciIds } from "./machine/machine.js";
+export type { BusType, Iommu, Machine, MachineDevice, PciIds, ReservedRegion } from "./machine/machine.js";
+export type { SysfsSource } from "./machine/sysfs.js";
 export type { UserDevices } from "./sim/chip/device-models.js";
 export {
   type DeviceFactory,
@@ -79,6 +80,32 @@ export {
   type WatchOptions,
 } from "./syscalls/syscalls.js";
 export { sysfsTraces, type TraceOptions, traced } from "./syscalls/traced.js";
+export { mergeTopologies } from "./topology/merge.js";
+export { topologyToDot } from "./topology/render/dot.js";
+export { topologyToJson } from "./topology/render/json.js";
+export { topologyToMermaid } from "./topology/render/mermaid.js";
+export { selectTopology, type TopologySelection } from "./topology/select.js";
+export { topologyOfSysfs } from "./topology/sysfs/topology-of-sysfs.js";
+export {
+  type Finding,
+  type IdRange,
+  type IommuKind,
+  type IommuLink,
+  iommuKinds,
+  type SourceKind,
+  type SourcePaths,
+  sourceKinds,
+  type Topology,
+  type TopologyDevice,
+  type TopologyEngine,
+  type TopologyGroup,
+  type TopologyIommu,
+  type TopologyMemory,
+  type TopologyPciIds,
+  type TopologySource,
+} from "./topology/topology.js";
+export { topologyOfAcpi } from "./topology/topology-of-acpi.js";
+export { topologyOfDeviceTree } from "./topology/topology-of-device-tree.js";
 export { type Access, Container, type ContainerInfo, type ContainerKind, type DmaMapping } from "./vfio/container.js";
 export { Device, type DeviceIdentity, type DeviceSource } from "./vfio/device.js";
 export { Group, type GroupIdentity } from "./vfio/group.js";

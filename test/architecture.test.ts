@@ -16,8 +16,9 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   space: ["abi", "syscalls", "machine", "vfio", "iommufd"],
   drivers: ["abi", "syscalls", "machine", "vfio", "space"],
   faults: ["vfio", "space"],
+  topology: ["abi", "syscalls", "devicetree", "machine"],
   sim: ["abi", "syscalls", "devicetree"],
-  cli: ["devicetree", "syscalls", "machine", "vfio", "space", "drivers", "faults", "sim"],
+  cli: ["devicetree", "syscalls", "machine", "vfio", "space", "drivers", "faults", "topology", "sim"],
 };
 
 const files = readdirSync(src, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".ts"));

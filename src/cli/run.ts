@@ -7,6 +7,7 @@ import { packageVersion } from "./package-files.js";
 import type { Streams } from "./streams.js";
 import { painter, wantsColours } from "./text/colours.js";
 import { line, name, strong, WIDTH } from "./text/line.js";
+import { addTopology } from "./topology.js";
 
 /**
  * The command line, without the process around it.
@@ -21,6 +22,7 @@ export async function run(argv: readonly string[], streams: Streams): Promise<nu
   };
   addDemo(program, streams, finish);
   addFaults(program, streams, finish);
+  addTopology(program, streams, finish);
   try {
     if (argv.length === 0) program.outputHelp();
     else await program.parseAsync(known(argv, program), { from: "user" });

@@ -1,7 +1,7 @@
 import { IospanError } from "../errors.js";
 import { lookUpDevice } from "./devices.js";
 import type { Machine, MachineDevice, ReservedRegion } from "./machine.js";
-import { hasDirectory, listNames, readAttribute } from "./sysfs.js";
+import { hasDirectory, listNames, readAttribute, type SysfsSource } from "./sysfs.js";
 
 /**
  * The PCI and platform devices that the IOMMU cannot tell apart and that VFIO therefore hands out together.
@@ -28,7 +28,7 @@ export function groupDeviceNames(machine: Machine, group: number): readonly stri
  * The address ranges that the group's devices must not be given mappings in.
  * @throws IospanError `ERR_IOSPAN_NO_IOMMU` when there is no such group.
  */
-export function reservedRegions(machine: Machine, group: number): readonly ReservedRegion[] {
+export function reservedRegions(machine: SysfsSource, group: number): readonly ReservedRegion[] {
   const text = readAttribute(machine, `${groupPath(group)}/reserved_regions`);
   if (text === undefined && !hasDirectory(machine, groupPath(group))) throw noSuchGroup(group);
   return (text ?? "")

@@ -1,34 +1,38 @@
 import { errnoName } from "../abi/errno.js";
 import { IospanError } from "../errors.js";
-import { factsOf, SyscallError } from "../syscalls/syscalls.js";
-import type { Machine } from "./machine.js";
+import { factsOf, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
+
+/** What has a sysfs: a machine, or a copy of one's files. */
+export interface SysfsSource {
+  readonly syscalls: Pick<Syscalls, "readFile" | "readDirectory" | "readLink">;
+}
 
 // ENODEV: the file was still listed, its device already on the way out.
 const absences = ["ENOENT", "ENOTDIR", "ENODEV"];
 
 /** The text of an attribute without the line end; undefined where there is none. */
-export function readAttribute(machine: Machine, path: string): string | undefined {
+export function readAttribute(machine: SysfsSource, path: string): string | undefined {
   return ifPresent(path, () => machine.syscalls.readFile(path).replace(/\n$/, ""));
 }
 
 /** The last component of a link's target, which is how sysfs names a device's driver, group and IOMMU; undefined where there is no link. */
-export function readLinkName(machine: Machine, path: string): string | undefined {
+export function readLinkName(machine: SysfsSource, path: string): string | undefined {
   // EINVAL: it is no link. An IOMMU's own directory has a directory `iommu` where its clients have a link.
   return ifPresent(path, () => baseName(machine.syscalls.readLink(path)), [...absences, "EINVAL"]);
 }
 
 /** The names in a directory; none where there is no directory. */
-export function readNames(machine: Machine, path: string): readonly string[] {
+export function readNames(machine: SysfsSource, path: string): readonly string[] {
   return listNames(machine, path) ?? [];
 }
 
 /** The names in a directory; undefined where there is no directory. */
-export function listNames(machine: Machine, path: string): readonly string[] | undefined {
+export function listNames(machine: SysfsSource, path: string): readonly string[] | undefined {
   return ifPresent(path, () => machine.syscalls.readDirectory(path));
 }
 
 /** Whether there is a directory at `path`. */
-export function hasDirectory(machine: Machine, path: string): boolean {
+export function hasDirectory(machine: SysfsSource, path: string): boolean {
   return listNames(machine, path) !== undefined;
 }
 

@@ -3,10 +3,13 @@ import type { Line } from "./line.js";
 /** What terminals show in two columns: East Asian wide characters and pictures. */
 const WIDE =
   /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\ua960-\ua97c\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff01-\uff60\uffe0-\uffe6\u{1f300}-\u{1faff}\u{20000}-\u{3fffd}]/u;
+const PLAIN = /^[ -~]*$/;
 const COMBINING = /\p{Mark}/u;
 
 /** Columns that a text takes on a terminal. */
 export function widthOf(text: string): number {
+  // Nearly all of the text there is.
+  if (PLAIN.test(text)) return text.length;
   let width = 0;
   for (const character of text) width += columnsOf(character);
   return width;

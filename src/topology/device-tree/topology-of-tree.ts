@@ -1,0 +1,199 @@
+import { iommuMap } from "../../devicetree/id-map.js";
+import type { TreeNode } from "../../devicetree/node.js";
+import type { DeviceTree } from "../../devicetree/tree.js";
+import { IospanError } from "../../errors.js";
+import { checked } from "../check.js";
+import { kindOfCompatible } from "../iommu-kind.js";
+import { iommuName } from "../iommu-name.js";
+import { pciName } from "../pci-name.js";
+import {
+  type Finding,
+  type Topology,
+  type TopologyDevice,
+  type TopologyEngine,
+  type TopologyIommu,
+  type TopologyMemory,
+  topologyDevice,
+} from "../topology.js";
+import { availability } from "./availability.js";
+import type { IommuEntry } from "./iommu-entries.js";
+import { platformName } from "./kernel-name.js";
+import { legacyMasters } from "./legacy-masters.js";
+import { functionLinks, linksOf, mapLinks, ownLinks } from "./master-links.js";
+import { isPci, pciNode } from "./pci-node.js";
+import { reservedAddresses } from "./reserved-addresses.js";
+
+/**
+ * What a device tree says of IOMMUs and of what is behind them. It cannot tell groups or drivers, and of PCI only the
+ * functions it has nodes for. A node that cannot be read becomes a finding; the others are read all the same.
+ * @param name what the source is called in the result, usually the file.
+ */
+export function topologyOfTree(tree: DeviceTree, name: string): Topology {
+  return new TreeReader(tree).read(name);
+}
+
+class TreeReader {
+  readonly #tree: DeviceTree;
+  readonly #findings: Finding[] = [];
+  readonly #legacy: ReadonlyMap<TreeNode, readonly IommuEntry[]>;
+  readonly #domains: ReadonlyMap<TreeNode, number>;
+
+  constructor(tree: DeviceTree) {
+    this.#tree = tree;
+    this.#legacy = this.#tolerant(tree.root, () => legacyMasters(tree)) ?? new Map();
+    this.#domains = this.#readDomains();
+  }
+
+  read(name: string): Topology {
+    const iommus: TopologyIommu[] = [];
+    const devices: TopologyDevice[] = [];
+    const memory: TopologyMemory[] = [];
+    for (const node of this.#tree.nodes()) {
+      if (isIommu(node)) iommus.push(this.#tolerant(node, () => iommuOf(node)) ?? plainIommu(node));
+      if (isMemory(node)) memory.push(...(this.#tolerant(node, () => memoryOf(node)) ?? []));
+      devices.push(...(this.#tolerant(node, () => this.#devicesOf(node)) ?? []));
+    }
+    const engines = this.#tolerant(this.#tree.root, () => enginesOf(this.#tree, devices)) ?? [];
+    const sources = [{ kind: "device-tree" as const, name }];
+    return checked({ sources, iommus, groups: [], devices, engines, memory, findings: this.#findings });
+  }
+
+  #devicesOf(node: TreeNode): readonly TopologyDevice[] {
+    const pci = pciNode(node);
+    if (pci !== undefined) return this.#pciDevice(node, pci);
+    const map = this.#tolerant(node, () => iommuMap(node));
+    const own = ownLinks(node);
+    this.#report(node, own.problems);
+    const legacy = linksOf(this.#legacy.get(node) ?? [], "mmu-masters");
+    const links = [...own.links, ...legacy, ...(map === undefined ? [] : mapLinks(map))];
+    const isMaster = node.has("iommus") || node.has("iommu-map") || legacy.length > 0;
+    return isMaster ? [this.#device(node, { name: platformName(node), bus: "platform", links })] : [];
+  }
+
+  /** Functions count where something is known of their IDs, or the tree connects them with IOMMUs themselves. */
+  #pciDevice(
+    node: TreeNode,
+    { host, requesterId }: { readonly host: TreeNode; readonly requesterId: number | undefined },
+  ): readonly TopologyDevice[] {
+    const own = ownLinks(node);
+    this.#report(node, own.problems);
+    // Of PCI functions Linux asks the host's map alone (drivers/iommu/of_iommu.c, of_iommu_configure).
+    const ignored = own.links.map((link) => ({ ...link, used: false }));
+    const links = [...ignored, ...functionLinks(host, requesterId)];
+    if (!node.has("iommus") && !host.has("iommu-map")) return [];
+    const domain = this.#domains.get(host);
+    const isNamed = domain !== undefined && requesterId !== undefined;
+    const name = isNamed ? pciName(domain, requesterId) : node.name;
+    const known = { name, bus: "pci", isBus: false, links, requesterId, domain, host: host.path, pci: pciIds(node) };
+    return [this.#device(node, known)];
+  }
+
+  #device(
+    node: TreeNode,
+    known: Pick<TopologyDevice, "name" | "bus" | "links"> & Partial<TopologyDevice>,
+  ): TopologyDevice {
+    const reserved = reservedAddresses(node);
+    return topologyDevice({
+      path: node.path,
+      paths: { "device-tree": node.path },
+      isBus: node.has("iommu-map"),
+      compatible: node.compatible,
+      ...(isPci(node) && known.bus !== "pci" ? { domain: this.#domains.get(node) } : {}),
+      ...availability(node),
+      ...known,
+      reserved,
+    });
+  }
+
+  /** Only where the tree numbers its domains itself are they known. */
+  #readDomains(): ReadonlyMap<TreeNode, number> {
+    const domains = new Map<TreeNode, number>();
+    for (const node of this.#tree.nodes()) {
+      const domain = this.#tolerant(node, () => node.property("linux,pci-domain")?.cell);
+      if (domain !== undefined) domains.set(node, domain);
+    }
+    return domains;
+  }
+
+  #report(node: TreeNode, problems: readonly string[]): void {
+    for (const problem of problems) {
+      this.#findings.push({
+        id: "malformed",
+        severity: "warning",
+        about: node.path,
+        text: `${node.path}: ${problem}; Linux ignores the rest`,
+      });
+    }
+  }
+
+  /** Undefined, and a finding, where the node is malformed. */
+  #tolerant<T>(node: TreeNode, read: () => T): T | undefined {
+    try {
+      return read();
+    } catch (error) {
+      if (!(error instanceof IospanError)) throw error;
+      this.#findings.push({ id: "malformed", severity: "warning", about: node.path, text: error.message });
+      return undefined;
+    }
+  }
+}
+
+/** PMCGs and the contexts of an IOMMU are called alike, and translate nothing. */
+function isIommu(node: TreeNode): boolean {
+  return node.has("#iommu-cells") || node.has("mmu-masters");
+}
+
+function iommuOf(node: TreeNode): TopologyIommu {
+  const addresses = node.cpuAddresses.flatMap((range) => range?.address ?? []);
+  const plain = plainIommu(node);
+  return { ...plain, name: iommuName(plain.kind, addresses[0], platformName(node)), addresses };
+}
+
+/** Of one whose `reg` is malformed. */
+function plainIommu(node: TreeNode): TopologyIommu {
+  const { compatible, path } = node;
+  const kind = kindOfCompatible(compatible);
+  return {
+    path,
+    paths: { "device-tree": path },
+    name: node.name,
+    kind,
+    compatible,
+    addresses: [],
+    ...availability(node),
+  };
+}
+
+function isMemory(node: TreeNode): boolean {
+  return node.property("device_type")?.texts[0] === "memory";
+}
+
+/** Boot loaders fill in what is empty. */
+function memoryOf(node: TreeNode): readonly TopologyMemory[] {
+  if (!node.isEnabled) return [];
+  return node.reg.filter(({ size }) => size > 0n).map(({ address, size }) => ({ start: address, size }));
+}
+
+/** `pci1234,d9e1`, as in Open Firmware's PCI binding. */
+function pciIds(node: TreeNode): TopologyDevice["pci"] {
+  const found = node.compatible.map((each) => /^pci([0-9a-f]{1,4}),([0-9a-f]{1,4})$/.exec(each)).find(Boolean);
+  const [, vendor, device] = found ?? [];
+  if (vendor === undefined || device === undefined) return undefined;
+  return { vendor: Number.parseInt(vendor, 16), device: Number.parseInt(device, 16) };
+}
+
+/** Interfaces whose nodes have `iospan,engine = <&other>` are the other one's device. */
+function enginesOf(tree: DeviceTree, devices: readonly TopologyDevice[]): readonly TopologyEngine[] {
+  const interfaces = new Map<string, string[]>();
+  for (const { path } of devices) {
+    const main = tree.find(path)?.property("iospan,engine")?.target;
+    if (main !== undefined) interfaces.set(main.path, [...(interfaces.get(main.path) ?? [main.path]), path]);
+  }
+  const known = new Set(devices.map(({ path }) => path));
+  return [...interfaces]
+    .map(([main, paths]) => ({
+      name: tree.find(main)?.name ?? main,
+      interfaces: paths.filter((each) => known.has(each)),
+    }))
+    .filter((engine) => engine.interfaces.length > 1);
+}
