@@ -39,6 +39,23 @@ describe("iova", () => {
   });
 });
 
+describe("what is no IOVA", () => {
+  it.each([
+    ["0x1000", /^"0x1000" is not an IOVA \(.*\) but of type string$/, /BigInt\(text\)/],
+    [undefined, /of type undefined$/, /bigint or a number/],
+    [Symbol("at"), /of type symbol$/, /bigint or a number/],
+    [2 ** 60, /^1152921504606847000 is not an IOVA/, /exact below 2\^53.*bigint/],
+    [-4096, /^-4096 is not/, /in that range/],
+    [2n ** 64n, /^18446744073709551616 is not/, /in that range/],
+    [0.5, /^0.5 is not/, /integer/],
+  ])("%o: is told what to pass", (value, message, hint) => {
+    // The types rule some out; programs in JavaScript do not have them.
+    const error = errorOf(() => Reflect.apply(iova, undefined, [value]));
+    expect(error.message).toMatch(message);
+    expect(error.hint).toMatch(hint);
+  });
+});
+
 describe("hex", () => {
   it("reads back as the number it was made of", () => {
     fc.assert(

@@ -1,5 +1,5 @@
-import { execFileSync } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -28,6 +28,13 @@ beforeAll(() => {
 }, 120_000);
 afterAll(() => rmSync(folder, { recursive: true }));
 
+/** `@types/node`, and what that needs. */
+function linkTypes(name: string): void {
+  const place = name === "node" ? "@types/node" : name;
+  mkdirSync(path.dirname(path.join(folder, "node_modules", place)), { recursive: true });
+  symlinkSync(path.join(root, "node_modules", place), path.join(folder, "node_modules", place));
+}
+
 describe("the package", () => {
   it("exports what the sources export", () => {
     const script = 'import * as api from "iospan"; console.log(JSON.stringify(Object.keys(api).sort()))';
@@ -42,6 +49,18 @@ describe("the package", () => {
     const { exports } = JSON.parse(readFileSync(path.join(installed, "package.json"), "utf8"));
     const types = readFileSync(path.join(installed, exports["."].types), "utf8");
     expect(types).toContain("IoAddressSpace");
+  });
+
+  it("has types that are whole, for programs that check those of their packages", () => {
+    for (const types of ["node", "undici-types"]) linkTypes(types);
+    const options = { target: "es2022", lib: ["es2022", "esnext.disposable"], module: "nodenext", types: ["node"] };
+    const compilerOptions = { ...options, strict: true, noEmit: true, skipLibCheck: false };
+    writeFileSync(path.join(folder, "package.json"), JSON.stringify({ type: "module" }));
+    writeFileSync(path.join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["program.ts"] }));
+    writeFileSync(path.join(folder, "program.ts"), 'import { linux } from "iospan";\nconsole.log(linux());\n');
+    const tsc = path.join(root, "node_modules", ".bin", "tsc");
+    const { status, stdout } = spawnSync(tsc, ["-p", folder], { encoding: "utf8" });
+    expect([status, stdout]).toEqual([0, ""]);
   });
 
   it("has its command, and the chips that it takes", () => {

@@ -8,6 +8,7 @@ import {
   VFIO_DEVICE_BIND_IOMMUFD,
   VFIO_DEVICE_DETACH_IOMMUFD_PT,
 } from "../abi/vfio-cdev.js";
+import { IospanError } from "../errors.js";
 import type { BusType } from "../machine/machine.js";
 import { MappedMemory } from "../syscalls/mapped-memory.js";
 import { MAP_ANONYMOUS, MAP_PRIVATE, O_RDWR, PROT_READ, PROT_WRITE } from "../syscalls/mmap-flags.js";
@@ -65,9 +66,10 @@ export class BoundDevice implements DeviceIdentity, DeviceSource, Disposable {
    * @throws IospanError `ERR_IOSPAN_GROUP_BUSY` naming who holds it, `ERR_IOSPAN_NO_IOMMUFD` where the kernel has no such nodes,
    * `ERR_IOSPAN_NO_PERMISSION`, `ERR_IOSPAN_UNSAFE_INTERRUPTS`, `ERR_IOSPAN_ATTACH_REFUSED`,
    * `ERR_IOSPAN_VF_TOKEN` where a token is missing, wrong, or not asked for, `ERR_IOSPAN_INVALID_ARGUMENT` for one with a device
-   * that is not PCI's.
+   * that is not PCI's, and for an identity that lacks the node or the IOMMU's name.
    */
   static async open(iommufd: Iommufd, identity: CdevIdentity, vfToken?: string): Promise<BoundDevice> {
+    requireIdentity(identity);
     const { syscalls } = iommufd;
     const token = vfToken === undefined ? undefined : vfTokenBytes(vfToken);
     if (vfToken !== undefined) checkTakesToken(identity);
@@ -177,6 +179,20 @@ export class BoundDevice implements DeviceIdentity, DeviceSource, Disposable {
     if (this.#fd === undefined) throw closedIommufd(this.name);
     return this.#fd;
   }
+}
+
+/** What sysfs tells of a device is much the same, and it has a node only where a VFIO driver is bound (Linux 6.1 and later). */
+function requireIdentity(identity: CdevIdentity | undefined): void {
+  const { name, iommu, node } = identity ?? {};
+  if (typeof name === "string" && typeof iommu === "string" && typeof node === "string") return;
+  const lacking = Object.entries({ name, iommu, node }).flatMap(([what, value]) =>
+    typeof value === "string" ? [] : [what],
+  );
+  const message = `a device is opened by texts for its name, iommu and node; there is none for ${lacking.join(", ")}`;
+  throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", message, {
+    device: typeof name === "string" ? name : undefined,
+    hint: "of d = findDevice(…): { name: d.name, bus: d.bus, iommu: d.iommu.name, group: d.group, node: d.vfioDevice }, once it is on a VFIO driver",
+  });
 }
 
 /** @returns the iommufd's number for the device. */

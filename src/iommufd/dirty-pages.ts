@@ -29,10 +29,10 @@ export class DirtyPages {
 
   /**
    * Whether the page with this address was written to.
-   * @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` for one outside of the range.
+   * @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` for one outside of the range, and for what is no IOVA.
    */
   isDirty(iova: Iova): boolean {
-    const offset = iova - this.iova;
+    const offset = toIova(iova) - this.iova;
     if (offset < 0n || offset >= BigInt(this.size)) {
       const range = `${hex(this.iova)} to ${hex(this.iova + BigInt(this.size) - 1n)}`;
       const message = `IOVA ${hex(iova)} is not in the range that was asked about, ${range}`;

@@ -10,7 +10,8 @@ import {
   IOMMU_HWPT_SET_DIRTY_TRACKING,
 } from "../abi/iommufd-hwpt.js";
 import { destroy, IOMMU_DESTROY } from "../abi/iommufd-object.js";
-import type { Iova } from "../iova.js";
+import { type Iova, iova as toIova } from "../iova.js";
+import { checkOptions } from "../options.js";
 import type { DeviceIdentity } from "../vfio/device.js";
 import type { About } from "../vfio/refusal.js";
 import { withAnswerMemory } from "./answer-memory.js";
@@ -80,6 +81,7 @@ export class HwPageTable implements Disposable {
     ioas: Ioas,
     options: PageTableOptions = {},
   ): Promise<HwPageTable> {
+    checkOptions("HwPageTable.allocate()", options, { nestParent: true, dirtyTracking: true, pasid: true });
     const bytes = hwptAlloc.encode({ dev_id: device.id, pt_id: ioas.id, flags: flagsOf(options) });
     const { name, iommu, bus } = device;
     await iommufd.ioctlAsync(IOMMU_HWPT_ALLOC, bytes, (error) => tableRefused(error, { device: name, iommu }, options));
@@ -108,9 +110,10 @@ export class HwPageTable implements Disposable {
    * `ERR_IOSPAN_MAP_ALIGNMENT`, `ERR_IOSPAN_INVALID_ARGUMENT`, `ERR_IOSPAN_NOT_SUPPORTED`.
    */
   dirtyPages(question: DirtyQuestion): DirtyPages {
-    const { iova, size, clear = true } = question;
+    const { size, clear = true } = question;
+    const iova = toIova(question.iova);
     const pageSize = question.pageSize ?? this.ioas.rules().alignment;
-    requireWholePages(question, pageSize, this.#about);
+    requireWholePages({ iova, size }, pageSize, this.#about);
     if (!this.ioas.isWhole(iova, BigInt(size))) throw unmappedRange(iova, size, this.#about);
     const bitmapSize = Math.ceil(size / pageSize / 8);
     const flags = clear ? 0 : IOMMU_HWPT_GET_DIRTY_BITMAP_FLAG.NO_CLEAR;

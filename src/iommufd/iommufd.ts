@@ -1,6 +1,7 @@
 import type { Ioctl } from "../abi/ioctl.js";
 import { IOMMU_OPTION_ID } from "../abi/iommufd-object.js";
 import { IospanError } from "../errors.js";
+import type { Machine } from "../machine/machine.js";
 import { O_RDWR } from "../syscalls/mmap-flags.js";
 import type { Fd, Syscalls } from "../syscalls/syscalls.js";
 import { type About, unexplained } from "../vfio/refusal.js";
@@ -33,10 +34,13 @@ export class Iommufd implements Disposable {
   }
 
   /**
+   * @param kernel a machine, or its system calls.
    * @param about the device it is opened for and that device's IOMMU, for errors: nothing is bound to it yet.
-   * @throws IospanError `ERR_IOSPAN_NO_IOMMUFD` where the kernel has none, `ERR_IOSPAN_NO_PERMISSION`.
+   * @throws IospanError `ERR_IOSPAN_NO_IOMMUFD` where the kernel has none, `ERR_IOSPAN_NO_PERMISSION`,
+   * `ERR_IOSPAN_INVALID_ARGUMENT` for what is neither.
    */
-  static async open(syscalls: Syscalls, about: About = {}): Promise<Iommufd> {
+  static async open(kernel: Syscalls | Machine, about: About = {}): Promise<Iommufd> {
+    const syscalls = syscallsOf(kernel);
     try {
       return new Iommufd(syscalls, await syscalls.openAsync(PATH, O_RDWR), about);
     } catch (error) {
@@ -106,6 +110,16 @@ export class Iommufd implements Disposable {
   [Symbol.dispose](): void {
     this.close();
   }
+}
+
+function syscallsOf(kernel: Syscalls | Machine | undefined): Syscalls {
+  if (typeof kernel === "object" && kernel !== null) {
+    if ("openAsync" in kernel) return kernel;
+    if (typeof kernel.syscalls?.openAsync === "function") return kernel.syscalls;
+  }
+  throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", "an iommufd is opened on a machine, or on its syscalls", {
+    hint: "Iommufd.open(linux())",
+  });
 }
 
 /** Ends an object of an iommufd, or leaves it to the end of the iommufd where something uses it (EBUSY). */

@@ -7,9 +7,10 @@ const PCI_ADDRESS = /^(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}:[0-9a-f]{2}\.[0-7])$/i;
 /**
  * The kernel's name of a device from what people write: that name, a PCI address without its domain or in upper case
  * (`02:00.0`, `0000:0A:00.0`), or a path in sysfs.
- * @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` for text that can name no device.
+ * @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` for text that can name no device, and for what is no text.
  */
 export function kernelName(text: string): string {
+  if (typeof text !== "string") throw notText(text);
   const name = text.startsWith("/sys/") ? baseName(text) : text;
   if (name === "" || name === "." || name === ".." || /[/\n\0]/.test(name)) {
     throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `${JSON.stringify(text)} is not the name of a device`, {
@@ -18,6 +19,14 @@ export function kernelName(text: string): string {
   }
   const address = PCI_ADDRESS.exec(name);
   return address === null ? name : `${address[1] ?? "0000"}:${address[2]}`.toLowerCase();
+}
+
+/** Programs without types pass what they have of a device. */
+function notText(value: unknown): IospanError {
+  const found = value === null ? "null" : typeof value;
+  return new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `a device is named by text, not by ${found}`, {
+    hint: 'pass its name, which is the `name` of what findDevice() and listDevices() give: "0000:02:00.0"',
+  });
 }
 
 /** Whether it is how the kernel names PCI devices, and nothing else. */

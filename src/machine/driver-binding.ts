@@ -4,7 +4,8 @@ import { type BindingStep, bindingIneffective, bindingRefused } from "./binding-
 import { type DriverState, findDeviceState, readDriverState } from "./devices.js";
 import { formatHolders, type GroupHolder, groupHolders, ownPid } from "./group-holders.js";
 import { requireIommu } from "./iommus.js";
-import type { DeviceState, Machine } from "./machine.js";
+import { type BusType, busTypes, type DeviceState, type Machine } from "./machine.js";
+import { requireMachine } from "./require-machine.js";
 import { readAttribute } from "./sysfs.js";
 import { hasVfioDriver, isDriverLoaded, loadDriverHint, vfioDrivers } from "./vfio-drivers.js";
 
@@ -26,7 +27,10 @@ export interface DriverBinding extends Disposable {
 
 /** How {@link bindToVfio} binds. */
 export interface BindOptions {
-  /** Default: `vfio-pci` or `vfio-platform`, unless the device is on some VFIO driver already. */
+  /**
+   * A driver of VFIO's: `vfio-pci`, `vfio-platform`, or a variant such as `mlx5_vfio_pci`. Default: the first or the second, by
+   * the device's bus, unless the device is on some VFIO driver already.
+   */
   readonly driver?: string | undefined;
 }
 
@@ -37,11 +41,14 @@ export interface BindOptions {
  * The present driver lets go at once, whatever it is doing: a disk with mounted file systems is taken away from under them.
  * A device without an IOMMU is refused, unless the kernel is in VFIO's unsafe no-IOMMU mode: then it is bound, for other
  * programs, and no space opens it.
- * @throws IospanError `ERR_IOSPAN_BIND_REFUSED`, `…_NO_PERMISSION`, `…_NO_VFIO` (driver not loaded), `…_NO_IOMMU`, `…_GROUP_BUSY`.
+ * @throws IospanError `ERR_IOSPAN_BIND_REFUSED`, `…_NO_PERMISSION`, `…_NO_VFIO` (driver not loaded), `…_NO_IOMMU`, `…_GROUP_BUSY`,
+ * `…_NO_DEVICE`, `…_INVALID_ARGUMENT` for a driver that is not VFIO's or is another bus's.
  */
 export function bindToVfio(machine: Machine, deviceName: string, options: BindOptions = {}): DriverBinding {
+  requireMachine(machine);
   const device = findDeviceState(machine, deviceName);
   const driver = options.driver ?? defaultDriver(device);
+  requireVfios(device, driver);
   if (device.driver === driver) return new Binding(machine, device.name, device, device);
   requireLoaded(machine, device, driver);
   requireGroupFor(machine, device);
@@ -86,6 +93,31 @@ class Binding implements DriverBinding {
 
 function defaultDriver(device: DeviceState): string {
   return device.driver !== undefined && hasVfioDriver(device) ? device.driver : vfioDrivers[device.bus];
+}
+
+/**
+ * Every driver of VFIO's has it in its name, and after that the bus, where it has one (drivers/vfio/pci, drivers/vfio/platform).
+ * Any other would drive the device itself.
+ */
+function requireVfios(device: DeviceState, driver: string): void {
+  if (driver === device.driver && hasVfioDriver(device)) return;
+  if (typeof driver !== "string" || !driver.includes("vfio"))
+    throw notForVfio(device, `"${driver}" is no driver of VFIO's`);
+  const bus = busOf(driver);
+  if (bus === undefined || bus === device.bus) return;
+  throw notForVfio(device, `${driver} is for ${bus} devices, and ${device.name} is a ${device.bus} device`);
+}
+
+function busOf(driver: string): BusType | undefined {
+  return busTypes.find((bus) => new RegExp(`vfio[-_]${bus}$`).test(driver));
+}
+
+function notForVfio({ name, bus, iommu }: DeviceState, message: string): IospanError {
+  return new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", message, {
+    device: name,
+    iommu: iommu?.name,
+    hint: `leave \`driver\` out for ${vfioDrivers[bus]}, or name a variant of it (ls /sys/bus/${bus}/drivers | grep vfio)`,
+  });
 }
 
 /** Asked before the present driver is disturbed. */

@@ -1,4 +1,5 @@
 import { IospanError } from "../errors.js";
+import { checkOptions } from "../options.js";
 import { vfTokenBytes } from "../vfio/vf-token.js";
 
 /**
@@ -25,7 +26,9 @@ export interface WantedDevice {
 
 /** @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` for what names no device, and for a token that is no UUID. */
 export function wantedDevice(request: DeviceRequest): WantedDevice {
-  const { device: name, vfToken } = typeof request === "object" && request !== null ? request : { device: request };
+  const isObject = typeof request === "object" && request !== null;
+  const { device: name, vfToken } = isObject ? request : { device: request };
+  if (isObject) checkOptions("the request of a device", request, { device: true, vfToken: true });
   if (typeof name !== "string") {
     throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `a device is named by ${typeof name}, not by text`, {
       hint: 'name it "0000:02:00.0", or { device: "0000:02:10.0", vfToken: "…" }',

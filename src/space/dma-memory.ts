@@ -51,6 +51,15 @@ interface Placement {
 
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
+/**
+ * What address and size of memory are to be multiples of so that an IOMMU with pages of `granule` bytes can map it
+ * (drivers/iommu/iommu.c, iommu_map: physical addresses must be aligned, too). Where the processor's pages are smaller, only
+ * huge pages are physically contiguous.
+ */
+export function contiguousUnit(granule: number, { syscalls }: Machine, { hugePages }: DmaMemoryOptions): number {
+  return granule > syscalls.pageSize && hugePages !== "no" ? Math.max(granule, 2 * MIB) : granule;
+}
+
 /** Memory up to this size is viewed as a whole, since every platform can. */
 const PART = GIB;
 

@@ -4,6 +4,7 @@ import { requireIommu } from "../machine/iommus.js";
 import type { DeviceState, Machine } from "../machine/machine.js";
 import { Snapshot } from "../machine/snapshot.js";
 import { requireVfioDriver } from "../machine/vfio-drivers.js";
+import { checkOptions, type KnownOptions } from "../options.js";
 import type { Device } from "../vfio/device.js";
 import { failuresOf } from "../vfio/failures.js";
 import { unexplained, withFacts } from "../vfio/refusal.js";
@@ -11,7 +12,7 @@ import { Region } from "../vfio/region.js";
 import { checkTakesToken } from "../vfio/vf-token.js";
 import { type AuditReport, audit } from "./audit.js";
 import { type DeviceRequest, type WantedDevice, wantedDevice } from "./device-request.js";
-import { DmaMemory, type DmaMemoryOptions } from "./dma-memory.js";
+import { contiguousUnit, DmaMemory, type DmaMemoryOptions } from "./dma-memory.js";
 import { Interfaces } from "./interfaces.js";
 import type { ExplainedIovaRanges, ExplainedPageSizes } from "./iova-ranges.js";
 import type { MappingRecord } from "./ledger.js";
@@ -34,6 +35,15 @@ export type { OpenOptions } from "./opening.js";
 export interface AllocateBufferOptions
   extends Pick<MapOptions, "iova" | "access" | "interfaces">,
     Pick<DmaMemoryOptions, "hugePages" | "backing"> {}
+
+const MAP_OPTIONS: KnownOptions<MapOptions> = { iova: true, access: true, interfaces: true, offset: true, size: true };
+const ALLOCATE_OPTIONS: KnownOptions<AllocateBufferOptions> = {
+  iova: true,
+  access: true,
+  interfaces: true,
+  hugePages: true,
+  backing: true,
+};
 
 /**
  * One I/O address space over all interfaces of a device, or over several devices: what is mapped, is mapped at the same
@@ -154,12 +164,15 @@ export class IoAddressSpace implements AsyncDisposable {
   /**
    * Memory and IOVA in one: a buffer that every interface can read and write, until it is freed.
    * Pins the memory before it returns; for very large buffers use {@link DmaMemory.allocate} and {@link map}.
-   * @param size bytes, rounded up to whole pages.
+   * @param size bytes, rounded up to whole pages; to 2 MiB where the {@link granule} is larger than the processor's pages and
+   * `options.hugePages` is not `no`: the IOMMUs' pages must be physically contiguous, which only huge pages are.
    */
   allocate(size: number | bigint, options: AllocateBufferOptions = {}): DmaBuffer {
     return this.#gate.now("allocate()", () => {
       this.#checkUsable();
-      const memory = DmaMemory.allocate(this.#machine, size, { ...options, alignment: this.granule });
+      checkOptions("allocate()", options, ALLOCATE_OPTIONS);
+      const alignment = contiguousUnit(this.granule, this.#machine, options);
+      const memory = DmaMemory.allocate(this.#machine, size, { ...options, alignment });
       try {
         return new DmaBuffer(this.#owner, this.#mappings.mapNow(memory, { ...options, ownsMemory: true }), memory);
       } catch (error) {
@@ -189,6 +202,7 @@ export class IoAddressSpace implements AsyncDisposable {
   map(memory: DmaMemory | Region, options: MapOptions = {}): Promise<Mapping> {
     return this.#gate.shared(async () => {
       this.#checkUsable();
+      checkOptions("map()", options, MAP_OPTIONS);
       if (memory instanceof Region) {
         return new Mapping(this.#owner, await this.#mappings.mapRegion(memory, options, this.#machine));
       }
@@ -212,6 +226,11 @@ export class IoAddressSpace implements AsyncDisposable {
 
   /** Unmaps a mapping of this space; the same as its own `unmap()`. */
   async unmap(mapping: Mapping): Promise<void> {
+    if (!(mapping instanceof Mapping)) {
+      throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", "what is unmapped is a Mapping", {
+        hint: "map() and allocate() give one; space.mappings lists them",
+      });
+    }
     if (!mapping.isOf(this.#owner)) {
       throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", "the mapping is another space's", {
         hint: "mapping.unmap() unmaps it where it belongs",

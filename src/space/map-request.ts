@@ -32,6 +32,7 @@ export function partOf(
   granule: number,
 ): { address: bigint; size: number } {
   const offset = byteCount(options.offset ?? 0, "offset", 0);
+  if (options.size === undefined && offset >= memory.size) throw pastTheEnd(offset, memory.size);
   const size = byteCount(options.size ?? memory.size - offset, "size");
   if (offset + size > memory.size) {
     throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `${size} bytes from ${offset} reach beyond the memory`, {
@@ -39,14 +40,31 @@ export function partOf(
     });
   }
   const address = memory.address + BigInt(offset);
-  if (address % BigInt(granule) !== 0n || size % granule !== 0) {
-    throw new IospanError(
-      "ERR_IOSPAN_MAP_ALIGNMENT",
-      `${hex(size)} bytes at ${hex(address)} do not consist of whole pages of the IOMMUs (${granule} bytes)`,
-      { hint: "space.allocate() and DmaMemory.allocate(machine, size, { alignment }) give memory that does" },
-    );
-  }
-  return { address, size };
+  if (address % BigInt(granule) === 0n && size % granule === 0) return { address, size };
+  if (memory.address % BigInt(granule) !== 0n) throw notWholePages(address, size, granule);
+  if (offset % granule !== 0) throw notOfGranule("offset", offset, granule);
+  throw options.size === undefined ? notWholePages(address, size, granule) : notOfGranule("size", size, granule);
+}
+
+function pastTheEnd(offset: number, size: number): IospanError {
+  const message = `offset ${offset} is at or beyond the end: nothing is left to map`;
+  return new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", message, { hint: `there are ${size} bytes` });
+}
+
+/** It is not the memory that does not fit, but the part of it that was asked for. */
+function notOfGranule(what: "offset" | "size", value: number, granule: number): IospanError {
+  const message = `${what} ${value} is not a multiple of the granule, ${granule} bytes`;
+  return new IospanError("ERR_IOSPAN_MAP_ALIGNMENT", message, {
+    hint: "the IOMMUs map whole pages; space.granule says how large those are",
+  });
+}
+
+function notWholePages(address: bigint, size: number, granule: number): IospanError {
+  return new IospanError(
+    "ERR_IOSPAN_MAP_ALIGNMENT",
+    `${hex(size)} bytes at ${hex(address)} do not consist of whole pages of the IOMMUs (${granule} bytes)`,
+    { hint: "space.allocate() and DmaMemory.allocate(machine, size, { alignment }) give memory that does" },
+  );
 }
 
 /** What a mapping's `access` and `interfaces` come to. @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT`. */
@@ -54,6 +72,7 @@ export function wantedAccess(options: MapOptions): MappingRecord["access"] {
   const { access = "read-write", interfaces } = options;
   checkAccess(access);
   if (interfaces === undefined) return access;
+  if (typeof interfaces !== "object" || interfaces === null) throw noInterfaces(interfaces);
   const entries: [string, Access][] = isList(interfaces)
     ? interfaces.map((name) => [name, access])
     : Object.entries(interfaces);
@@ -67,6 +86,15 @@ export function wantedAccess(options: MapOptions): MappingRecord["access"] {
   if (byName.size === entries.length) return byName;
   throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", "an interface is named twice", {
     hint: "name every device once",
+  });
+}
+
+/** A text has entries, too: its letters. */
+function noInterfaces(interfaces: unknown): IospanError {
+  const found = typeof interfaces === "string" ? JSON.stringify(interfaces) : String(interfaces);
+  const message = `\`interfaces\` takes a list of names, or an object from names to accesses, not ${found}`;
+  return new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", message, {
+    hint: '["0000:01:00.0"], or { "0000:01:00.0": "read" }',
   });
 }
 

@@ -2,6 +2,7 @@ import { IospanError } from "../errors.js";
 import { kernelName } from "../machine/device-name.js";
 import type { Machine } from "../machine/machine.js";
 import { Snapshot } from "../machine/snapshot.js";
+import { checkOptions, type KnownOptions } from "../options.js";
 import { checkTakesToken } from "../vfio/vf-token.js";
 import { type DeviceRequest, type WantedDevice, wantedDevice } from "./device-request.js";
 import type { IoAddressSpace } from "./io-address-space.js";
@@ -39,6 +40,8 @@ export interface OpenOptions {
   readonly onRemoval?: OnRemoval | undefined;
 }
 
+const KNOWN: KnownOptions<OpenOptions> = { strategy: true, verify: true, onRemoval: true };
+
 /** A space without devices, and what its opening needs of it. */
 export interface OpeningSpace {
   readonly space: IoAddressSpace;
@@ -62,6 +65,7 @@ export class Opening {
         hint: 'name one or more: ["0000:02:00.0"]',
       });
     }
+    checkOptions("IoAddressSpace.open()", options, KNOWN);
     checkVerify(options.verify);
     checkOnRemoval(options.onRemoval);
     this.#machine = machine;

@@ -8,11 +8,11 @@ import { CallsUnderWay } from "../vfio/calls-under-way.js";
 import type { Device } from "../vfio/device.js";
 import { exportDmaBuf, type RegionPart } from "../vfio/dma-buf.js";
 import { unexplained } from "../vfio/refusal.js";
-import type { Region, RegionHandle } from "../vfio/region.js";
+import { Region, type RegionHandle } from "../vfio/region.js";
 import type { RegionUser } from "../vfio/region-users.js";
 import type { MappingRecord } from "./ledger.js";
 import type { MappingSource } from "./mapping-source.js";
-import type { PeerMechanism } from "./peer-to-peer.js";
+import { type PeerMechanism, requireMappableRegion } from "./peer-to-peer.js";
 
 /** From this size on, IOMMUs can use larger pages than the processor's. */
 const BLOCK = 2 ** 21;
@@ -160,8 +160,9 @@ function requireMappable({ device, iommu, region }: RegionHandle, { offset, size
   );
 }
 
-/** @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` for a region of another machine. */
+/** @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT` for a region of another machine, and for what is no region. */
 export function requireSameMachine(region: Region, { syscalls }: Machine): void {
+  if (!(region instanceof Region)) throw noRegion();
   const { device, syscalls: own } = region.handle;
   const [theirs, ours] = [own.kernel, syscalls.kernel];
   if (theirs === undefined || ours === undefined || theirs === ours) return;
@@ -170,9 +171,16 @@ export function requireSameMachine(region: Region, { syscalls }: Machine): void 
   });
 }
 
-/** @throws also `ERR_IOSPAN_REGION_ACCESS` for access that the region does not allow. */
+function noRegion(): IospanError {
+  return new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", "only a Region of a device is mapped peer to peer", {
+    hint: 'space.interface(name).region("bar0") gives one',
+  });
+}
+
+/** @throws also `ERR_IOSPAN_NOT_SUPPORTED` for a region that is never mapped, `ERR_IOSPAN_REGION_ACCESS` for access that it does not allow. */
 export function requirePeer(region: Region, machine: Machine, access: MappingRecord["access"]): void {
   requireSameMachine(region, machine);
+  requireMappableRegion(region.handle);
   const wanted = typeof access === "string" ? [access] : [...access.values()];
   const denied = wanted.find((each) => (each !== "read" && !region.writable) || (each !== "write" && !region.readable));
   if (denied === undefined) return;

@@ -59,6 +59,23 @@ export function requirePeerToPeer(region: Region, targets: readonly MapTarget[])
   throw new IospanError("ERR_IOSPAN_NOT_SUPPORTED", message, { device, iommu, hint });
 }
 
+/**
+ * For what no space maps, whichever way it has: configuration space, ports, ROMs, and registers that share a page with others.
+ * @throws IospanError `ERR_IOSPAN_NOT_SUPPORTED` with the reason.
+ */
+export function requireMappableRegion({ region, device, iommu, syscalls }: RegionHandle): void {
+  if (region.mmapAreas.length > 0 || isWholeBar(region, syscalls.pageSize)) return;
+  const message = `${region.name} of ${device} cannot be mapped for other devices: it is no BAR, nor register frame, of whole pages`;
+  throw new IospanError("ERR_IOSPAN_NOT_SUPPORTED", message, {
+    ...{ device, iommu },
+    hint: "region.mmapAreas says what can be mapped; space.peerToPeer(region) answers without an error",
+  });
+}
+
+function isWholeBar({ name, size }: Pick<Region, "name" | "size">, pageSize: number): boolean {
+  return /^bar\d$/.test(name) && size >= pageSize;
+}
+
 function byMapping({ region, device }: RegionHandle): PeerToPeer {
   const mechanism = "bar-mapping";
   if (region.mmapAreas.length > 0) {
@@ -76,7 +93,7 @@ function byDmaBuf(handle: RegionHandle, target: MapTarget, ask: Ask): PeerToPeer
     const reason = `the kernel does not give registers of ${device} as a dma-buf`;
     return unable(mechanism, reason, `for PCI devices it takes ${DMA_BUF_KERNEL}; or ${TYPE1_HINT}`);
   }
-  if (!/^bar\d$/.test(region.name) || region.size < pageSize) {
+  if (!isWholeBar(region, pageSize)) {
     const hint = "take a memory BAR of a page or more";
     return unable(mechanism, `${region.name} of ${device} is no BAR of whole pages`, hint);
   }

@@ -78,14 +78,36 @@ export function removedWhileOpening(device: string): IospanError {
   });
 }
 
-/** The last strategy's error, with why those before it were passed over, unless for the same reason. */
+/** The last strategy's error, with why those before it were passed over; the same reason is told once. */
 export function afterOthers(error: unknown, passedOver: readonly StrategyTrial[]): unknown {
   if (!(error instanceof IospanError)) return error;
   const { code, message, syscall, errno, device, iommu, hint, cause } = error;
-  const others = passedOver.filter(({ reason }) => reason !== message);
-  if (others.length === 0) return error;
-  const before = others.map(({ strategy, reason }) => `"${strategy}" was passed over: ${reason}`).join("; ");
-  return new IospanError(code, `${message}; before, ${before}`, { syscall, errno, device, iommu, hint, cause });
+  if (passedOver.length === 0) return error;
+  const before = [...byReason(passedOver)].map(([reason, names]) => {
+    const were = `${listed(names)} ${names.length === 1 ? "was" : "were"} passed over`;
+    return reason === anonymous(message) ? `${were} for the same` : `${were}: ${reason}`;
+  });
+  return new IospanError(code, `${message}; before, ${before.join("; ")}`, {
+    ...{ syscall, errno, device, iommu, hint, cause },
+  });
+}
+
+function byReason(passedOver: readonly StrategyTrial[]): ReadonlyMap<string, readonly string[]> {
+  const names = new Map<string, string[]>();
+  for (const { strategy, reason } of passedOver) {
+    const text = anonymous(reason);
+    names.set(text, [...(names.get(text) ?? []), `"${strategy}"`]);
+  }
+  return names;
+}
+
+/** Without the strategy that {@link notVerified} puts in front. */
+function anonymous(reason: string): string {
+  return reason.replace(/^with the strategy "[^"]*" /, "");
+}
+
+function listed(names: readonly string[]): string {
+  return names.length < 3 ? names.join(" and ") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
 }
 
 /** What is to be mapped is something else. */

@@ -1,11 +1,12 @@
 import { errno } from "../abi/errno.js";
 import { IospanError } from "../errors.js";
 import { hex, type Iova } from "../iova.js";
-import { factsOf, SyscallError, type Syscalls } from "../syscalls/syscalls.js";
+import { factsOf, type SyscallError, type Syscalls } from "../syscalls/syscalls.js";
 import type { DmaMapping } from "./container.js";
 import type { ContainerKind } from "./container-kind.js";
 import type { Group } from "./group.js";
 import { isolationHint } from "./isolated-interrupts.js";
+import { lockLimit } from "./lock-limit.js";
 import type { IovaSize } from "./mapping-probe.js";
 import { type About, type Meaning, nodeRefusal, refusal } from "./refusal.js";
 
@@ -57,15 +58,9 @@ function pagesText(bytes: number): string {
   return bytes >= 2 ** 20 ? `${(bytes / 2 ** 20).toFixed(1)} MiB` : `${Math.ceil(bytes / 1024)} KiB`;
 }
 
-/** Said in passing: the error to report is another one, so it may be unknown. */
-function limitText(syscalls: Syscalls): string {
-  try {
-    const { soft } = syscalls.memlockLimit();
-    return soft === Number.POSITIVE_INFINITY ? "unlimited" : pagesText(soft);
-  } catch (error) {
-    if (error instanceof SyscallError) return "unknown";
-    throw error;
-  }
+function limitText(bytes: number | undefined): string {
+  if (bytes === undefined) return "unknown";
+  return bytes === Number.POSITIVE_INFINITY ? "unlimited" : pagesText(bytes);
 }
 
 /**
@@ -73,12 +68,22 @@ function limitText(syscalls: Syscalls): string {
  * has run out. `counted` says once for what memory counts.
  */
 function memlock(mapping: DmaMapping, syscalls: Syscalls, counted: string): Meaning {
+  const { bytes, isWithout } = lockLimit(syscalls);
+  if (isWithout) return noMemory(mapping);
   return {
     code: "ERR_IOSPAN_MEMLOCK",
-    message: `${pagesText(mapping.size)} more cannot be locked in memory; the limit for the process is ${limitText(syscalls)}, or the machine is short of memory`,
+    message: `${pagesText(mapping.size)} more cannot be locked in memory; the limit for the process is ${limitText(bytes)}, or the machine is short of memory`,
     hint:
       "raise the limit: ulimit -l unlimited in the shell, LimitMEMLOCK=infinity in a systemd unit, or " +
       `'* - memlock unlimited' in /etc/security/limits.conf; memory counts ${counted}; with CAP_IPC_LOCK it is not limited: free memory then`,
+  };
+}
+
+function noMemory({ size }: DmaMapping): Meaning {
+  return {
+    code: "ERR_IOSPAN_NO_MEMORY",
+    message: `the machine has no memory left to lock ${pagesText(size)} in, or for the IOMMU's page tables; no limit on locked memory is in the way`,
+    hint: "free memory, or raise memory.max of the process's cgroup",
   };
 }
 
@@ -97,7 +102,8 @@ export function mapRefused(
 ): unknown {
   const refused = { mapping, about, syscalls };
   if (kind === "type1") {
-    return mappingRefused(error, { ...refused, counted: COUNTED }, { [errno.ENOSPC]: noEntry(about) });
+    const own = { [errno.ENOSPC]: noEntry(about), [errno.EINVAL]: outOfRangeOrScattered(mapping, about, syscalls) };
+    return mappingRefused(error, { ...refused, counted: COUNTED }, own);
   }
   const counted = `${COUNTED}, or, where /dev/vfio/vfio is a link to /dev/iommu, for all processes of a user together`;
   return mappingRefused(error, { ...refused, counted }, { [errno.ENODEV]: noAddressSpace, ...unpinnable(mapping) });
@@ -148,12 +154,8 @@ export function mappingRefused(
   { mapping, about, syscalls, counted }: RefusedMapping,
   others: Readonly<Record<number, Meaning>> = {},
 ): unknown {
-  const where = `${hex(mapping.size)} bytes at IOVA ${hex(mapping.iova)} behind ${about.iommu}`;
-  const range: Meaning = {
-    code: "ERR_IOSPAN_MAP_RANGE",
-    message: `${where} are misaligned, in a reserved range (Arm keeps 0x8000000-0x80fffff for MSIs) or beyond the aperture`,
-    hint: "space.iovaRanges and space.pageSizes say what is valid; leave out `iova` to have one chosen",
-  };
+  const where = whereText(mapping, about);
+  const range = outOfRange(mapping, about);
   return refusal(
     error,
     about,
@@ -185,6 +187,37 @@ export function mappingRefused(
       ...others,
     },
   );
+}
+
+/** What EINVAL and EOVERFLOW mean, without a word on what the memory is made of. */
+function outOfRange(mapping: DmaMapping, about: About): Meaning {
+  return {
+    code: "ERR_IOSPAN_MAP_RANGE",
+    message: `${whereText(mapping, about)} are misaligned, in a reserved range (Arm keeps 0x8000000-0x80fffff for MSIs) or beyond the aperture`,
+    hint: "space.iovaRanges and space.pageSizes say what is valid; leave out `iova` to have one chosen",
+  };
+}
+
+function whereText({ size, iova }: DmaMapping, { iommu }: About): string {
+  return `${hex(size)} bytes at IOVA ${hex(iova)} behind ${iommu}`;
+}
+
+/**
+ * The same from the type1 backend, which takes IOMMUs whose pages are larger than the processor's (an iommufd does not: iommufd/
+ * io_pagetable.c, iopt_table_add_domain), and finds out when it maps that the pages of the memory are not contiguous
+ * (drivers/iommu/iommu.c, "unaligned: iova" in the kernel log). What is aligned to the processor's pages alone is refused for that.
+ */
+function outOfRangeOrScattered(mapping: DmaMapping, about: About, { pageSize }: Syscalls): Meaning {
+  const range = outOfRange(mapping, about);
+  const pages = (mapping.iova | mapping.address | BigInt(mapping.size)) / BigInt(pageSize);
+  if (pages % 2n !== 0n) return range;
+  return {
+    ...range,
+    message: `${range.message}; or the memory is not physically contiguous in pieces of the IOMMU's pages, where those are larger than the processor's`,
+    hint:
+      `${range.hint}; contiguous is memory of huge pages: hugePages: "2MiB" (reserved ones), or "try" for 2 MiB or more where some are ` +
+      "reserved or /sys/kernel/mm/transparent_hugepage/enabled is not never; space.allocate() takes it by itself",
+  };
 }
 
 function isMemoryShortage(error: unknown): boolean {

@@ -27,7 +27,7 @@ export interface RegionInfo {
   readonly mmapAreas: readonly MmapArea[];
 }
 
-/** @internal What it takes to have the kernel do something with an open device's region. */
+/** What it takes to have the kernel do something with an open device's region. */
 export interface RegionHandle {
   readonly syscalls: Syscalls;
   readonly fd: Fd;

@@ -77,14 +77,18 @@ export function vfTokenMeanings(device: string, vfToken: string | undefined): Me
   const code = "ERR_IOSPAN_VF_TOKEN";
   if (vfToken === undefined) {
     const message = `${device} cannot be opened without its VF token: it is a virtual function of a physical function on vfio-pci, or has such in use`;
-    const hint = `name it with the token that the physical function was opened with: { device: "${device}", vfToken: "…" }`;
+    const hint =
+      `name it with the token: { device: "${device}", vfToken: "…" }; for a virtual function, ` +
+      "open the physical function first, with the same token";
     return { [errno.EACCES]: { code, message, hint } };
   }
   return {
     [errno.EACCES]: {
       code,
-      message: `the VF token given for ${device} is not the one of its physical function`,
-      hint: "take the token that the physical function was opened with, or that setVfToken() gave it",
+      message: `the VF token given for ${device} is not the one that holds for the physical function and its virtual functions`,
+      hint:
+        "for a virtual function, open the physical function first, with the same token, or take the one that setVfToken() gave " +
+        "it; for a physical function whose virtual functions are in use, take the one that those were opened with",
     },
     [errno.EINVAL]: {
       code,

@@ -6,6 +6,7 @@ import { HwPageTable } from "../../src/iommufd/hw-page-table.js";
 import { Ioas } from "../../src/iommufd/ioas.js";
 import { Iommufd } from "../../src/iommufd/iommufd.js";
 import { iova } from "../../src/iova.js";
+import { findDevice } from "../../src/machine/devices.js";
 import { registers } from "../../src/sim/hw/smmu/registers.js";
 import { machineOneDescription } from "../../src/sim/linux/machine-one.js";
 import { faulty } from "../../src/syscalls/faulty.js";
@@ -15,6 +16,19 @@ import { errorFrom, errorOf } from "../support/errors.js";
 import { FIRST, IommufdRig, identityOf, kernelWithIommufd, NEIGHBOUR, SECOND, SMMU0, SMMU1, withHttu } from "./rig.js";
 
 describe("binding a device", () => {
+  it("takes more than what sysfs tells of it as it stands", async () => {
+    const rig = await IommufdRig.open();
+    const device = findDevice({ syscalls: rig.kernel }, FIRST);
+    const open = (identity: unknown) =>
+      errorFrom(Reflect.apply(BoundDevice.open, BoundDevice, [rig.iommufd, identity]));
+    const error = await open(device);
+    expect(error).toMatchObject({ code: "ERR_IOSPAN_INVALID_ARGUMENT", device: FIRST });
+    expect(error.message).toContain("none for iommu, node");
+    expect(error.hint).toContain("node: d.vfioDevice");
+    expect((await open(undefined)).message).toContain("none for name, iommu, node");
+    expect(rig.kernel.openFds.map(({ path }) => path)).toEqual(["/dev/iommu"]);
+  });
+
   it("opens its node, and resets and blocks it", async () => {
     const rig = await IommufdRig.open();
     const device = await rig.device(FIRST);

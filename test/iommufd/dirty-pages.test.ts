@@ -35,5 +35,9 @@ describe("written pages", () => {
       expect(errorOf(() => pages.isDirty(iova(at))).code).toBe("ERR_IOSPAN_INVALID_ARGUMENT");
     }
     expect(pages.isDirty(iova(0x1fff))).toBe(true);
+    // The types rule it out; programs in JavaScript do not have them.
+    const isDirty = (at: unknown) => Reflect.apply(pages.isDirty, pages, [at]);
+    expect(isDirty(0x1000)).toBe(true);
+    expect(errorOf(() => isDirty("0x1000")).message).toContain("of type string");
   });
 });

@@ -32,6 +32,23 @@ describe("opening /dev/iommu", () => {
   });
 });
 
+describe("what an iommufd is opened on", () => {
+  it("is a machine, or its system calls", async () => {
+    const kernel = kernelWithIommufd();
+    const syscalls = faulty(kernel);
+    for (const each of [syscalls, { syscalls }]) {
+      using iommufd = await Iommufd.open(each);
+      expect(iommufd.syscalls).toBe(syscalls);
+    }
+    expect(kernel.openFds).toEqual([]);
+  });
+
+  it.each([undefined, null, "/dev/iommu", {}, { syscalls: {} }])("is not %o", async (kernel) => {
+    const error = await errorFrom(Reflect.apply(Iommufd.open, Iommufd, [kernel]));
+    expect(error).toMatchObject({ code: "ERR_IOSPAN_INVALID_ARGUMENT", hint: "Iommufd.open(linux())" });
+  });
+});
+
 describe("an iommufd", () => {
   it("closes once, and takes no call after that", async () => {
     const { iommufd, kernel } = await IommufdRig.open();

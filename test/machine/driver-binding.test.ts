@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { errno } from "../../src/abi/errno.js";
 import { findDevice } from "../../src/machine/devices.js";
 import { bindToVfio } from "../../src/machine/driver-binding.js";
+import { errorOf } from "../support/errors.js";
 import { type KernelRules, SysfsKernel } from "./support/sysfs-kernel.js";
 import { SMMU0, type SysfsTree, twoSmmuBoard } from "./support/sysfs-tree.js";
 
@@ -139,14 +140,50 @@ describe("what the kernel refuses", () => {
   it.each([
     ["vfio-pci", "load it: modprobe vfio-pci"],
     ["xe-vfio-pci", "load it: modprobe xe-vfio-pci"],
-    ["pci_stub", "the driver's name is pci-stub"],
-    ["../../../x", "load it: modprobe ../../../x"],
+    ["../../../vfio", "load it: modprobe ../../../vfio"],
   ])("does not begin without the driver %s", (driver, hint) => {
     tree.remove("/sys/bus/pci/drivers/vfio-pci");
     expect(() => bind("0000:21:00.0", driver)).toThrowError(
       expect.objectContaining({ code: "ERR_IOSPAN_NO_VFIO", hint }),
     );
     expect(kernel.writes).toEqual([]);
+  });
+
+  it("tells the name of a driver that is written with the other dash", () => {
+    expect(errorOf(() => bind("0000:21:00.0", "vfio_pci"))).toMatchObject({
+      ...{ code: "ERR_IOSPAN_NO_VFIO", hint: "the driver's name is vfio-pci" },
+    });
+  });
+
+  it.each(["nvme", "pci-stub", "", "VFIO-PCI"])("does not bind to %j, which is none of VFIO's", (driver) => {
+    const error = errorOf(() => bind("0000:21:00.0", driver));
+    expect(error).toMatchObject({ code: "ERR_IOSPAN_INVALID_ARGUMENT", device: "0000:21:00.0" });
+    expect(error.message).toContain("is no driver of VFIO's");
+    expect(error.hint).toContain("leave `driver` out for vfio-pci");
+    expect(kernel.writes).toEqual([]);
+  });
+
+  it.each([
+    ["0000:21:00.0", "vfio-platform", "platform", "pci"],
+    ["9030000.dma-port", "mlx5_vfio_pci", "pci", "platform"],
+  ])("does not send %s to %s, which no modprobe would help", (name, driver, wanted, bus) => {
+    const error = errorOf(() => bind(name, driver));
+    expect(error).toMatchObject({ code: "ERR_IOSPAN_INVALID_ARGUMENT", device: name });
+    expect(error.message).toBe(`${driver} is for ${wanted} devices, and ${name} is a ${bus} device`);
+    expect(error.hint).not.toContain("modprobe");
+    expect(kernel.writes).toEqual([]);
+  });
+
+  // The types rule it out; programs in JavaScript do not have them.
+  it.each([undefined, null, 5, 5n, { name: "0000:21:00.0" }])("is not named a device by %o", (name) => {
+    const error = errorOf(() => Reflect.apply(bindToVfio, undefined, [kernel.machine, name]));
+    expect(error.code).toBe("ERR_IOSPAN_INVALID_ARGUMENT");
+    expect(error.message).toMatch(/^a device is named by text, not by (undefined|null|number|bigint|object)$/);
+  });
+
+  it.each([undefined, null, "0000:21:00.0", {}, { syscalls: {} }])("is no machine: %o", (machine) => {
+    const error = errorOf(() => Reflect.apply(bindToVfio, undefined, [machine, "0000:21:00.0"]));
+    expect(error).toMatchObject({ code: "ERR_IOSPAN_INVALID_ARGUMENT", hint: expect.stringContaining("linux()") });
   });
 
   it.each([

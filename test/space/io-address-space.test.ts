@@ -3,6 +3,7 @@ import { linux } from "../../src/machine/linux.js";
 import { machineOne, machineOneDescription } from "../../src/sim/linux/machine-one.js";
 import { DmaMemory } from "../../src/space/dma-memory.js";
 import { IoAddressSpace } from "../../src/space/io-address-space.js";
+import { errorOf } from "../support/errors.js";
 
 const FIRST = "0000:02:00.0";
 const SECOND = "0000:22:00.0";
@@ -28,6 +29,15 @@ describe("a buffer of a space", () => {
     using buffer = one.allocate(4096);
     await expect(two.unmap(buffer)).rejects.toMatchObject({ code: "ERR_IOSPAN_INVALID_ARGUMENT" });
     expect(buffer.mapped).toBe(true);
+  });
+});
+
+describe("an interface of a space", () => {
+  it.each([undefined, 0])("is not named by %o", async (name) => {
+    await using space = await IoAddressSpace.open(kernel, [FIRST]);
+    expect(errorOf(() => Reflect.apply(space.interface, space, [name]))).toMatchObject({
+      ...{ code: "ERR_IOSPAN_INVALID_ARGUMENT", message: `a device is named by text, not by ${typeof name}` },
+    });
   });
 });
 

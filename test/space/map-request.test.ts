@@ -54,7 +54,35 @@ describe("partOf", () => {
   });
 });
 
+describe("the part that is refused", () => {
+  const memory = fakeMemory(16 * KIB, 0x10000n);
+
+  it.each([
+    [{ offset: 16 * KIB }, /^offset 16384 is at or beyond the end/, /16384 bytes/],
+    [{ offset: 1 << 20 }, /^offset 1048576 is at or beyond the end/, /16384 bytes/],
+    [{ offset: 100 }, /^offset 100 is not a multiple of the granule, 4096 bytes/, /space\.granule/],
+    [{ offset: 4 * KIB, size: 100 }, /^size 100 is not a multiple of the granule/, /space\.granule/],
+    [{ offset: 1 << 20, size: 4 * KIB }, /^4096 bytes from 1048576 reach beyond/, /16384 bytes/],
+  ])("is told by what was asked for: %o", (options, message, hint) => {
+    const error = errorOf(() => partOf(memory, options, 4 * KIB));
+    expect(error.message).toMatch(message);
+    expect(error.hint).toMatch(hint);
+  });
+
+  it("is told by its address where the memory itself does not fit", () => {
+    const error = errorOf(() => partOf(fakeMemory(64 * KIB, 0x11000n), { offset: 4 * KIB }, 64 * KIB));
+    expect(error.message).toMatch(/at 0x12000 do not consist of whole pages/);
+  });
+});
+
 describe("wantedAccess", () => {
+  it.each(["0000:01:00.0", 5, null])("takes no %o for a list of interfaces", (interfaces) => {
+    const error = errorOf(() => wantedAccess({ interfaces } as object));
+    expect(error.code).toBe("ERR_IOSPAN_INVALID_ARGUMENT");
+    expect(error.message).toContain(`not ${JSON.stringify(interfaces)}`);
+    expect(error.hint).toContain('["0000:01:00.0"]');
+  });
+
   it("is read-write for everybody unless told otherwise", () => {
     expect(wantedAccess({})).toBe("read-write");
     expect(wantedAccess({ access: "read" })).toBe("read");

@@ -62,6 +62,28 @@ describe("registers mapped for other devices", () => {
     expect([space.mappings.length, region.users.names]).toEqual([0, []]);
   });
 
+  it.each(["mirrored", "iommufd"] as const)(
+    "are never configuration space, whatever part, with %s",
+    async (strategy) => {
+      await using space = await open(withIommufd(), [FIRST, SECOND], strategy);
+      const config = space.interface(SECOND).region("config");
+      for (const options of [{}, { offset: 8 }, { size: PAGE }]) {
+        const error = await errorFrom(space.map(config, options));
+        expect(error).toMatchObject({ code: "ERR_IOSPAN_NOT_SUPPORTED", device: SECOND });
+        expect(error.message).toMatch(/^config of .* no BAR, nor register frame/);
+      }
+      expect(space.peerToPeer(config).supported).toBe(false);
+    },
+  );
+
+  it("are a region's", async () => {
+    await using space = await open(machineOne(), [FIRST]);
+    for (const region of [undefined, {}, space.interface(FIRST)]) {
+      const error = errorOf(() => Reflect.apply(space.peerToPeer, space, [region]));
+      expect(error).toMatchObject({ code: "ERR_IOSPAN_INVALID_ARGUMENT", hint: expect.stringContaining("bar0") });
+    }
+  });
+
   it("are the same machine's", async () => {
     await using space = await open(machineOne(), [FIRST]);
     await using other = await open(machineOne(), [SECOND]);

@@ -27,13 +27,27 @@ describe.each(strategyNames)("SR-IOV with the strategy %s", (strategy) => {
     const before = kernel.openFds;
     const missing = await errorFrom(space.attach(VF));
     expect(missing).toMatchObject({ code: "ERR_IOSPAN_VF_TOKEN", errnoName: "EACCES", device: VF });
-    expect(missing.hint).toContain("vfToken");
+    expect(missing.hint).toMatch(/vfToken: .*open the physical function first, with the same token/);
     const wrong = await errorFrom(space.attach({ device: VF, vfToken: OTHER_TOKEN }));
     expect(wrong).toMatchObject({ code: "ERR_IOSPAN_VF_TOKEN", errnoName: "EACCES", device: VF });
+    expect(wrong.hint).toMatch(/open the physical function first, with the same token/);
     expect(kernel.openFds).toEqual(before);
     space.interface(PF).setVfToken(OTHER_TOKEN);
     await space.attach({ device: VF, vfToken: OTHER_TOKEN });
     expect(space.interfaces).toEqual([PF, VF]);
+  });
+
+  it("says whose token it is where the physical function's own is wrong", async () => {
+    const machine = { syscalls: pciMachine() };
+    const named = [PF, VF].map((device) => ({ device, vfToken: TOKEN }));
+    await using space = await IoAddressSpace.open(machine, named, { strategy });
+    await space.detach(PF);
+    const error = await errorFrom(space.attach({ device: PF, vfToken: OTHER_TOKEN }));
+    expect(error).toMatchObject({ code: "ERR_IOSPAN_VF_TOKEN", errnoName: "EACCES", device: PF });
+    expect(error.message).not.toContain("its physical function");
+    expect(error.hint).toMatch(/for a physical function whose virtual functions are in use, take the one/);
+    await space.attach({ device: PF, vfToken: TOKEN });
+    expect(space.interfaces).toEqual([VF, PF]);
   });
 });
 
