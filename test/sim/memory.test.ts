@@ -76,7 +76,8 @@ describe("mmap", () => {
     kernel.mmap({ length: 2 * PAGE, prot: 3, flags: ANONYMOUS | MAP_FIXED, address: address + BigInt(PAGE) });
     expect([0, PAGE, 2 * PAGE, 3 * PAGE].map((at) => bytes[at])).toEqual([1, 0, 0, 1]);
     expect(kernel.view(address, 4 * PAGE)).toBe(bytes.buffer);
-    expect([kernel.addressSpace.length, kernel.usedMemory]).toEqual([3, 4 * PAGE]);
+    // What was written through the view alone takes no memory of the machine's.
+    expect([kernel.addressSpace.length, kernel.usedMemory]).toEqual([3, 2 * PAGE]);
   });
 
   it("cuts holes with munmap", () => {

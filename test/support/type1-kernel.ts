@@ -65,6 +65,9 @@ export class Type1Kernel {
       },
       munmap: () => this.log.push("munmap"),
       memlockLimit: () => ({ soft: 65536, hard: 65536 }),
+      readFile: (path) => {
+        throw new SyscallError("openat", errno.ENOENT, "ENOENT", path);
+      },
       readDirectory: (path) => {
         throw new SyscallError("openat", errno.ENOENT, "ENOENT", path);
       },

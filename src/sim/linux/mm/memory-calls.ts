@@ -20,8 +20,8 @@ import type { Backing, Mapping } from "./address-space.js";
 import type { HugePagePool } from "./huge-pages.js";
 import { MemoryObject } from "./memory-object.js";
 
-/** What changes nothing here: there is no fork, and every page of a mapping exists from the start. */
-const ADVICE: readonly number[] = [MADV_DONTFORK, MADV_HUGEPAGE, MADV_POPULATE_WRITE];
+/** What changes nothing here: there is no fork, and huge pages are made wherever they fit. */
+const ADVICE: readonly number[] = [MADV_DONTFORK, MADV_HUGEPAGE];
 
 const HUGE_SIZE_MASK = 0x3f;
 const DEFAULT_HUGE_PAGE = 2 ** 21;
@@ -68,11 +68,13 @@ export class MemoryCalls {
     vacated();
   }
 
-  /** Accepts the advice that changes nothing here. */
+  /** Makes pages exist; accepts the advice that changes nothing here. */
   madvise(process: Process, start: number, length: number, advice: number): void {
     if (start % this.#physical.pageSize !== 0) refuse("EINVAL");
-    if (!ADVICE.includes(advice)) refuse("ENOSYS", `madvise ${advice} is not simulated`);
+    if (advice !== MADV_POPULATE_WRITE && !ADVICE.includes(advice))
+      refuse("ENOSYS", `madvise ${advice} is not simulated`);
     if (!process.memory.isMapped(start, start + length)) refuse("ENOMEM");
+    if (advice === MADV_POPULATE_WRITE) for (const _ of process.memory.touch(start, start + length, true));
   }
 
   memfd(process: Process, name: string, flags: number, length: number): Fd {

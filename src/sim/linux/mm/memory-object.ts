@@ -9,6 +9,13 @@ export interface Extent {
   readonly length: number;
 }
 
+/** Storage for memory that was not touched yet, while somebody can still reach it. */
+interface Promised {
+  readonly buffer: WeakRef<ArrayBuffer>;
+  /** Bytes into the buffer. */
+  readonly offset: number;
+}
+
 const THP = 2 ** 21;
 
 /**
@@ -24,6 +31,7 @@ export class MemoryObject {
   readonly #physical: PhysicalMemory;
   readonly #pool: HugePagePool | undefined;
   readonly #pages = new IntervalMap<number>((address, from) => address + from);
+  readonly #promised = new IntervalMap<Promised>((promised, from) => ({ ...promised, offset: promised.offset + from }));
   /** The virtual address of the first byte modulo 2 MiB. */
   #phase = 0;
   #fileOpen = true;
@@ -88,6 +96,11 @@ export class MemoryObject {
     this.#pages.insert(from, from + storage.length, address);
   }
 
+  /** What [from, from + length) is to be stored in once it is touched: until then it takes no memory. */
+  promise(from: number, length: number, promised: Promised): void {
+    this.#promised.insert(from, from + length, promised);
+  }
+
   /** Whether nothing in [from, to) was touched yet. */
   isUntouched(from: number, to: number): boolean {
     return this.#pages.first(from, to) === undefined;
@@ -105,12 +118,21 @@ export class MemoryObject {
     let start = Math.max(area.from, boundary(from));
     while (start < to) {
       const end = Math.min(area.to, boundary(start) + unit);
-      for (const [low, high] of this.#pages.gaps(start, end)) this.populateWith(low, new Uint8Array(high - low));
+      for (const [low, high] of this.#pages.gaps(start, end)) this.#fill(low, high);
       start = end;
     }
   }
 
+  #fill(from: number, to: number): void {
+    for (const { start, end, value } of this.#promised.remove(from, to)) {
+      const buffer = value.buffer.deref();
+      if (buffer !== undefined) this.populateWith(start, new Uint8Array(buffer, value.offset, end - start));
+    }
+    for (const [low, high] of this.#pages.gaps(from, to)) this.populateWith(low, new Uint8Array(high - low));
+  }
+
   #drop(from: number, to: number): void {
+    this.#promised.remove(from, to);
     for (const { start, end, value } of this.#pages.remove(from, to)) this.#physical.release(value, end - start);
     // On Linux a huge page that is pinned returns to its pool when it is unpinned; here with its mapping.
     const returned = Math.min(this.#reserved, to - from);

@@ -7,7 +7,10 @@ import type { Extent, MemoryObject } from "./memory-object.js";
 
 /** What an ArrayBuffer shows that was handed out for a part of the address space. */
 interface Shown {
-  readonly buffer: ArrayBuffer;
+  /** The same object for the same buffer. */
+  readonly view: WeakRef<ArrayBuffer>;
+  /** The buffer, while it shows what it was made for; what replaced that is shown to those who still hold the buffer. */
+  readonly kept: ArrayBuffer | undefined;
   /** Bytes into the buffer. */
   readonly offset: number;
 }
@@ -20,7 +23,10 @@ export interface ShownRegisters {
 }
 
 /** Part of a view whose mapping goes. */
-interface Vacated extends Shown {
+interface Vacated {
+  readonly view: WeakRef<ArrayBuffer>;
+  readonly buffer: ArrayBuffer;
+  readonly offset: number;
   readonly start: number;
   readonly length: number;
   /** The physical pages whose bytes lie in it. */
@@ -31,14 +37,16 @@ interface Vacated extends Shown {
  * JavaScript sees memory as ArrayBuffers, which can neither overlap nor change what they show. So the buffer is where the
  * bytes of the viewed pages lie, devices' DMA goes there too, and when the mapping changes under a view the pages
  * move out of the buffer, if somebody still holds them:
- *  - what replaces them moves in, so that the view shows the new mapping, as it would on Linux;
+ *  - what replaces them moves in, so that the view shows the new mapping, as it would on Linux. It takes no memory before the
+ *    kernel or a device touches it, and what was written to it through the view alone is gone with the view;
  *  - after munmap the buffer is detached: an access fails, where on Linux it would end the process.
  * What a view cannot show is protection: JavaScript can write to a mapping without PROT_WRITE.
  */
 export class Views {
   readonly #space: AddressSpace;
   readonly #physical: PhysicalMemory;
-  readonly #shown = new IntervalMap<Shown>(({ buffer, offset }, from) => ({ buffer, offset: offset + from }));
+  readonly #shown = new IntervalMap<Shown>((shown, from) => ({ ...shown, offset: shown.offset + from }));
+  readonly #views = new WeakMap<ArrayBuffer, WeakRef<ArrayBuffer>>();
   readonly #registers = new WeakMap<ArrayBuffer, ShownRegisters>();
 
   constructor(space: AddressSpace, physical: PhysicalMemory) {
@@ -57,12 +65,11 @@ export class Views {
    */
   view(start: number, length: number): ArrayBuffer {
     const end = start + length;
-    const earlier = this.#shown.within(start, end);
-    if (earlier.length > 0) return sameView(earlier, start, length);
+    const earlier = this.#reachable(start, end);
+    if (earlier.length > 0) return this.#keep(sameView(earlier, start, length), start, end);
     if (length === 0 || !this.#space.isMapped(start, end)) throw segmentationFault(start);
     const buffer = this.#bufferFor(start, end);
-    this.#shown.insert(start, end, { buffer, offset: 0 });
-    return buffer;
+    return this.#keep(buffer, start, end);
   }
 
   /**
@@ -70,12 +77,36 @@ export class Views {
    * @returns what to call when they are gone, with the anonymous memory that took their place, if any did
    */
   vacate(start: number, end: number): (successor?: MemoryObject) => void {
-    const vacated = this.#shown.remove(start, end).map(({ start: from, end: to, value }): Vacated => {
-      return { ...value, start: from, length: to - from, pages: this.#pagesBehind(from, to) };
+    const vacated = this.#shown.remove(start, end).flatMap(({ start: from, end: to, value }): readonly Vacated[] => {
+      const { view, kept, offset } = value;
+      const buffer = kept ?? view.deref();
+      // Nobody holds it any more, and no page lies in it.
+      if (buffer === undefined) return [];
+      return [{ view, buffer, offset, start: from, length: to - from, pages: this.#pagesBehind(from, to) }];
     });
     return (successor) => {
       for (const part of vacated) if (!this.#isShownElsewhere(part)) this.#replace(part, start, successor);
     };
+  }
+
+  #keep(buffer: ArrayBuffer, start: number, end: number): ArrayBuffer {
+    this.#shown.remove(start, end);
+    this.#shown.insert(start, end, { view: this.#viewOf(buffer), kept: buffer, offset: 0 });
+    return buffer;
+  }
+
+  #viewOf(buffer: ArrayBuffer): WeakRef<ArrayBuffer> {
+    const view = this.#views.get(buffer) ?? new WeakRef(buffer);
+    this.#views.set(buffer, view);
+    return view;
+  }
+
+  /** The earlier views in [start, end); those that nobody holds any more are forgotten. */
+  #reachable(start: number, end: number): readonly Interval<Shown>[] {
+    const earlier = this.#shown.within(start, end);
+    const gone = earlier.filter(({ value }) => value.kept === undefined && value.view.deref() === undefined);
+    for (const part of gone) this.#shown.remove(part.start, part.end);
+    return gone.length === 0 ? earlier : this.#shown.within(start, end);
   }
 
   #bufferFor(start: number, end: number): ArrayBuffer {
@@ -89,7 +120,6 @@ export class Views {
     return this.#existingBuffer(end - start, parts) ?? this.#newBuffer(start, end);
   }
 
-  /** The buffer in which the pages lie already, if it holds nothing else: a memfd that is mapped twice. */
   /** The buffer in which the pages lie already, if it holds nothing else: a memfd that is mapped twice. */
   #existingBuffer(length: number, parts: readonly Interval<Mapping>[]): ArrayBuffer | undefined {
     const storage = parts.flatMap((part) => this.#touchedStorage(part) ?? []);
@@ -139,30 +169,32 @@ export class Views {
     });
   }
 
-  #replace({ buffer, offset, start, length, pages }: Vacated, base: number, successor: MemoryObject | undefined): void {
+  #replace(part: Vacated, base: number, successor: MemoryObject | undefined): void {
+    const { view, buffer, offset, start, length, pages } = part;
     // What was pinned or belongs to a file still exists, and goes on to exist elsewhere.
     for (const { address, length: bytes } of pages) {
       if (this.#physical.exists(address, bytes)) this.#physical.move(address, new Uint8Array(bytes));
     }
     if (!this.#isShown(buffer)) this.#registers.delete(buffer);
     if (successor !== undefined) {
-      const storage = new Uint8Array(buffer, offset, length).fill(0);
-      successor.populateWith(start - base, storage);
-      this.#shown.insert(start, start + length, { buffer, offset });
+      new Uint8Array(buffer, offset, length).fill(0);
+      successor.promise(start - base, length, { buffer: view, offset });
+      this.#shown.insert(start, start + length, { view, kept: undefined, offset });
     } else if (!this.#isShown(buffer)) {
       detach(buffer);
     }
   }
 
   #isShown(buffer: ArrayBuffer): boolean {
-    for (const { value } of this.#shown) if (value.buffer === buffer) return true;
+    const view = this.#views.get(buffer);
+    for (const { value } of this.#shown) if (value.view === view) return true;
     return false;
   }
 
   /** Another mapping of the same file shows the same bytes. */
-  #isShownElsewhere({ buffer, offset, length }: Vacated): boolean {
+  #isShownElsewhere({ view, offset, length }: Vacated): boolean {
     for (const { value, start, end } of this.#shown) {
-      if (value.buffer !== buffer) continue;
+      if (value.view !== view) continue;
       if (value.offset < offset + length && value.offset + end - start > offset) return true;
     }
     return false;
@@ -171,8 +203,9 @@ export class Views {
 
 /** A view that was made before, where it is the same; the mappings behind it may have changed since. */
 function sameView(earlier: readonly Interval<Shown>[], start: number, length: number): ArrayBuffer {
-  const buffer = earlier[0]?.value.buffer;
-  const isSame = earlier.every((part) => part.value.buffer === buffer && part.value.offset === part.start - start);
+  const view = earlier[0]?.value.view;
+  const isSame = earlier.every((part) => part.value.view === view && part.value.offset === part.start - start);
+  const buffer = view?.deref();
   if (buffer !== undefined && isSame && buffer.byteLength === length) return buffer;
   throw new IospanError("ERR_IOSPAN_NOT_SUPPORTED", `the simulation cannot view ${hex(start)} in different lengths`, {
     hint: "view a mapping whole, and make typed arrays over parts of that buffer",

@@ -1,0 +1,36 @@
+import { describe, expect, it } from "vitest";
+import { lockLimit } from "../../src/vfio/lock-limit.js";
+import { refused, strictSyscalls } from "../support/strict-syscalls.js";
+
+const MIB = 2 ** 20;
+const FIRST_NAMESPACE = "         0          0 4294967295\n";
+const WITH = "Name:\tnode\nCapEff:\t0000000000004000\n";
+
+function kernel(soft: number, files: Readonly<Record<string, string>>) {
+  return strictSyscalls({
+    memlockLimit: () => ({ soft, hard: soft }),
+    readFile: (path) => {
+      const text = files[path];
+      if (text === undefined) throw refused("open", "ENOENT");
+      return text;
+    },
+  });
+}
+
+describe("the limit on locked memory", () => {
+  it.each([
+    ["without CAP_IPC_LOCK", "CapEff:\t000001ffffffbfff\n", FIRST_NAMESPACE, false],
+    ["with CAP_IPC_LOCK", WITH, FIRST_NAMESPACE, true],
+    ["with it in a user namespace", WITH, "         0     100000      65536\n", false],
+  ])("%s", (_name, status, map, isWithout) => {
+    const files = { "/proc/self/status": status, "/proc/self/uid_map": map };
+    expect(lockLimit(kernel(8 * MIB, files))).toEqual({ bytes: 8 * MIB, isWithout });
+  });
+
+  it("is none where it is infinite, and stands where /proc does not say", () => {
+    const infinite = Number.POSITIVE_INFINITY;
+    expect(lockLimit(kernel(infinite, {}))).toEqual({ bytes: infinite, isWithout: true });
+    expect(lockLimit(kernel(MIB, {}))).toEqual({ bytes: MIB, isWithout: false });
+    expect(lockLimit(kernel(MIB, { "/proc/self/status": WITH })).isWithout).toBe(false);
+  });
+});
