@@ -21,7 +21,11 @@ export function checked(topology: Topology): Topology {
   return { ...topology, findings: findings.filter(({ id, text }) => !known.has(id + text) && known.add(id + text)) };
 }
 
-const ownLinksOf = ({ links }: TopologyDevice) => links.filter(({ via }) => via !== "iommu-map");
+/** Ways of saying which IDs devices on a bus have, not the bus itself: a root complex has an IOMMU for each range of them. */
+const OF_OTHERS: readonly string[] = ["iommu-map", "iort", "dmar", "ivrs"];
+
+const ownLinksOf = ({ links, isBus }: TopologyDevice) =>
+  links.filter(({ via }) => via !== "iommu-map" && !(isBus && OF_OTHERS.includes(via)));
 
 function severalIommus(device: TopologyDevice, iommus: ReadonlyMap<string, TopologyIommu>): readonly Finding[] {
   const own = ownLinksOf(device);

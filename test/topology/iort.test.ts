@@ -68,6 +68,13 @@ describe("an IORT", () => {
     ]);
   });
 
+  it("finds nothing wrong with a root complex that has an IOMMU for each range of IDs", () => {
+    expect(topologyOfAcpi(iortTable(board), "IORT").findings).toEqual([]);
+    // What is on it has IDs of its own, out of the root complex's.
+    const [host] = topologyOfAcpi(iortTable(board), "IORT").devices;
+    expect(new Set(host?.links.map(({ iommu }) => iommu)).size).toBe(2);
+  });
+
   it("chains mappings to the ITS, without those for an SMMU's own interrupts", () => {
     const own: NodeSpec = {
       body: { type: "smmu-v3", address: 0n, model: 0, flags: 1 << 4, ownMapping: 0 },
