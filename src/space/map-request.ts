@@ -63,7 +63,11 @@ function notWholePages(address: bigint, size: number, granule: number): IospanEr
   return new IospanError(
     "ERR_IOSPAN_MAP_ALIGNMENT",
     `${hex(size)} bytes at ${hex(address)} do not consist of whole pages of the IOMMUs (${granule} bytes)`,
-    { hint: "space.allocate() and DmaMemory.allocate(machine, size, { alignment }) give memory that does" },
+    {
+      hint:
+        "space.allocate() gives memory that does, and so does DmaMemory.allocate(machine, size, { alignment: space.granule }), " +
+        'with { hugePages: "2MiB" } too where that is more than a page of the processor',
+    },
   );
 }
 
