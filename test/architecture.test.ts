@@ -17,8 +17,26 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   drivers: ["abi", "syscalls", "machine", "vfio", "space"],
   faults: ["vfio", "space"],
   topology: ["abi", "syscalls", "devicetree", "machine"],
+  survey: ["abi", "syscalls", "devicetree", "machine", "vfio", "topology"],
+  plan: ["abi", "syscalls", "machine", "vfio", "space", "topology", "survey"],
+  doctor: ["abi", "syscalls", "machine", "vfio", "space", "topology", "survey", "plan", "faults"],
+  binding: ["abi", "syscalls", "machine", "vfio", "topology", "survey"],
   sim: ["abi", "syscalls", "devicetree"],
-  cli: ["devicetree", "syscalls", "machine", "vfio", "space", "drivers", "faults", "topology", "sim"],
+  cli: [
+    "devicetree",
+    "syscalls",
+    "machine",
+    "vfio",
+    "space",
+    "drivers",
+    "faults",
+    "topology",
+    "survey",
+    "plan",
+    "doctor",
+    "binding",
+    "sim",
+  ],
 };
 
 const files = readdirSync(src, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".ts"));

@@ -55,6 +55,8 @@ export interface TopologyIommu {
   readonly enabled: boolean;
   /** What switches it off, in words. */
   readonly disabledBecause: string | undefined;
+  /** Whether its table walks are coherent with the processor's caches (`dma-coherent`; IORT: COHACC override). */
+  readonly coherent?: boolean | undefined;
 }
 
 /** IDs at an IOMMU: StreamIDs for an SMMU, requester IDs for a DMAR unit. */
@@ -115,6 +117,8 @@ export interface TopologyDevice {
   readonly disabledBecause: string | undefined;
   /** I/O virtual addresses that firmware keeps for it. A group's are in {@link TopologyGroup.reserved}. */
   readonly reserved: readonly ReservedRegion[];
+  /** Whether its DMA is coherent with the processor's caches, as firmware says (`dma-coherent`, inherited; IORT: CCA). */
+  readonly coherent?: boolean | undefined;
 }
 
 /** Devices that the IOMMU cannot tell apart. */
@@ -161,6 +165,8 @@ export interface Topology {
   readonly engines: readonly TopologyEngine[];
   /** Undefined where no source tells. */
   readonly memory: readonly TopologyMemory[] | undefined;
+  /** Other names for things, by name, and what they stand for: the aliases of a device tree, as its paths. */
+  readonly aliases?: ReadonlyMap<string, string> | undefined;
   readonly findings: readonly Finding[];
 }
 
