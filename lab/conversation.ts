@@ -2,6 +2,7 @@ import type { ChildProcess } from "node:child_process";
 import { createInterface } from "node:readline";
 import type { Duplex, Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { GuestOutput } from "./guest-output.js";
 import type { Outcome } from "./outcome.js";
 import { joinTerminal } from "./terminal.js";
 
@@ -13,7 +14,9 @@ export interface Conversation {
   readonly timeout: number;
   /** Called when the guest is ready, before the script starts. */
   readonly onReady: () => void;
-  /** Told what the program prints on stdout, which is passed on in any case. */
+  /** For what the program prints. */
+  readonly output: GuestOutput;
+  /** Told what the program prints on stdout as it comes, whatever becomes of it. */
   readonly onOutput?: ((text: string) => void) | undefined;
 }
 
@@ -34,7 +37,7 @@ export async function converse(
 ): Promise<Outcome> {
   const [control, ...outputs] = streams as [Duplex, ...Duplex[]];
   const complaints = collectText(qemu.stderr);
-  const user = connect(outputs, options.onOutput);
+  const user = connect(outputs, options);
   const listen = listenerTo(control, user.left);
   const started = performance.now();
   try {
@@ -87,15 +90,15 @@ function listenerTo(control: Duplex, left: Promise<void>): (seconds: number) => 
 /** One output is the guest's terminal, two are its stdout and stderr. */
 function connect(
   [first, second]: readonly Duplex[],
-  onOutput: Conversation["onOutput"],
+  { output, onOutput }: Pick<Conversation, "output" | "onOutput">,
 ): ReturnType<typeof joinTerminal> {
   const never = { left: new Promise<void>(() => {}), release: () => {} };
   for (const stream of [first, second]) stream?.on("error", () => stream.destroy());
   if (first === undefined) return never;
   if (second === undefined) return joinTerminal(first);
-  first.pipe(process.stdout, { end: false });
+  first.pipe(output.stdout, { end: false });
   if (onOutput !== undefined) first.on("data", (chunk) => onOutput(String(chunk)));
-  second.pipe(process.stderr, { end: false });
+  second.pipe(output.stderr, { end: false });
   return never;
 }
 

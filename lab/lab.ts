@@ -1,7 +1,8 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { boot } from "./boot.js";
+import { type Boot, boot } from "./boot.js";
 import type { Cache } from "./cache.js";
+import { type GuestOutput, HeldOutput, passedOn } from "./guest-output.js";
 import { type Host, seconds } from "./host.js";
 import { buildInitramfs } from "./initramfs.js";
 import { buildKernel, checkKernel, type Kernel, type KernelSource } from "./kernels.js";
@@ -14,6 +15,7 @@ import { describe, exitCode, type Outcome } from "./outcome.js";
 import { addPrograms } from "./programs.js";
 import { type Emulator, findEmulator } from "./qemu.js";
 import type { Task } from "./script.js";
+import { sideBySide } from "./side-by-side.js";
 import { buildUserland } from "./userland.js";
 import { openWorkshop, type Workshop } from "./workshop.js";
 
@@ -48,27 +50,54 @@ export async function runAll(host: Host, cache: Cache, options: Options): Promis
     return 0;
   }
   if (options.mode === "all") return runMatrix(shop, prepared, options);
-  const codes: number[] = [];
-  for (const run of prepared.runs) codes.push(await bootRun(shop, prepared, run, options));
+  const codes = await sideBySide(prepared.runs, options.jobs, (run) =>
+    withOutput(options, (output) => bootRun(shop, prepared, run, options, { output })),
+  );
   return codes.find((code) => code !== 0) ?? 0;
 }
 
 async function runMatrix(shop: Workshop, prepared: Prepared, options: Options): Promise<number> {
   const results: CellResult[] = [];
   try {
-    for (const run of prepared.runs) results.push(await runCell(shop, prepared, run, options));
+    await sideBySide(prepared.runs, options.jobs, async (run) => {
+      results.push(await withOutput(options, (output) => runCell(shop, prepared, run, options, output)));
+    });
   } finally {
     // Also when it is interrupted or fails: what was found out in minutes is not thrown away.
+    results.sort((a, b) => rowOf(prepared, a) - rowOf(prepared, b));
     if (results.length > 0) printMatrix(shop.host, results, prepared.runs.length);
   }
   return results.find(({ code }) => code !== 0)?.code ?? 0;
 }
 
-async function runCell(shop: Workshop, prepared: Prepared, run: Run, options: Options): Promise<CellResult> {
+function rowOf({ runs }: Prepared, { kernel, machine, compatContainer }: CellResult): number {
+  return runs.findIndex(
+    ({ cell }) => cell.kernel === kernel && cell.machine === machine && cell.compatContainer === compatContainer,
+  );
+}
+
+/** Of guests side by side each tells all when it has ended; a guest alone speaks as it goes. */
+async function withOutput<T>({ jobs }: Options, work: (output: GuestOutput) => Promise<T>): Promise<T> {
+  if (jobs === 1) return work(passedOn);
+  const held = new HeldOutput();
+  try {
+    return await work(held);
+  } finally {
+    held.tell();
+  }
+}
+
+async function runCell(
+  shop: Workshop,
+  prepared: Prepared,
+  run: Run,
+  options: Options,
+  output: GuestOutput,
+): Promise<CellResult> {
   const reader = new ResultReader();
   const start = performance.now();
   const task = { ...options, command: commandOf(run.cell) };
-  const code = await bootRun(shop, prepared, run, task, (text) => reader.read(text));
+  const code = await bootRun(shop, prepared, run, task, { output, onOutput: (text) => reader.read(text) });
   return { ...run.cell, strategies: reader.strategies, code, seconds: (performance.now() - start) / 1000 };
 }
 
@@ -104,20 +133,21 @@ async function bootRun(
   prepared: Prepared,
   run: Run,
   options: Options,
-  onOutput?: (text: string) => void,
+  listening: Pick<Boot, "output" | "onOutput">,
 ): Promise<number> {
   const { host, cache } = shop;
   const { kernel, cell } = run;
+  const guest = `Linux ${kernel.name} on ${cell.machine.name}`;
   const start = performance.now();
   const log = await newLog(cache.folder, `${cell.machine.name}-${kernel.name}`);
   const scratch = await cache.scratch();
   host.say(`booting Linux ${kernel.release} (Debian ${kernel.version}) on ${cell.machine.name} …`);
   try {
     const parts = await bootParts(prepared, run, options, scratch);
-    const onReady = () => host.say(`up after ${seconds(start)}`);
-    const outcome = await boot({ ...parts, log, signal: host.signal, onOutput, onReady });
+    const onReady = () => host.say(`${guest}: up after ${seconds(start)}`);
+    const outcome = await boot({ ...parts, ...listening, log, signal: host.signal, onReady });
     host.signal.throwIfAborted();
-    await report(host, `Linux ${kernel.name} on ${cell.machine.name}`, outcome, start, log);
+    await report(host, guest, outcome, start, log);
     return exitCode(outcome);
   } finally {
     await rm(scratch, { recursive: true, force: true });

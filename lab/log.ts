@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 
 const KEEP = 7 * 24 * 3600 * 1000;
+let logs = 0;
 
 /** The file for one run's log: the kernel's, or a compiler's. Logs older than a week are removed on the way. */
 export async function newLog(cache: string, name: string): Promise<string> {
@@ -11,7 +12,8 @@ export async function newLog(cache: string, name: string): Promise<string> {
     const { mtimeMs } = await stat(join(folder, file));
     if (Date.now() - mtimeMs > KEEP) await rm(join(folder, file), { force: true });
   }
-  return join(folder, `${name}-${process.pid}.log`);
+  logs += 1;
+  return join(folder, `${name}-${process.pid}-${logs}.log`);
 }
 
 /** The first line of make's output that tells an error: the compiler's word where there is one, else make's own. */

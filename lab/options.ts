@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { KERNELS, type KernelSource, kernelNamed } from "./kernels.js";
 import { MACHINES, type Machine, machineNamed } from "./machines.js";
@@ -14,11 +15,15 @@ export interface Options {
   readonly cells: readonly Cell[];
   readonly command: readonly string[];
   readonly timeout: number;
+  /** Guests at a time. */
+  readonly jobs: number;
   readonly append: string;
   readonly update: boolean;
 }
 
 const DEFAULT_COMMAND = ["node", "build/lab/guest/prove.js"];
+/** A guest has 3 GB of memory, and waits most of its time. */
+const MOST_JOBS = 4;
 const NAMES = KERNELS.map(({ name }) => name);
 const MACHINE_NAMES = MACHINES.map(({ name }) => name);
 
@@ -43,6 +48,7 @@ interface Flags extends Partial<Readonly<Record<(typeof MODES)[number], true>>> 
   readonly machine?: Machine;
   readonly update?: true;
   readonly timeout: number;
+  readonly jobs?: number;
   readonly append?: readonly string[];
 }
 
@@ -60,6 +66,7 @@ export function parseOptions(args: readonly string[]): Options {
     cells: cellsOf(program, mode, flags),
     command: program.args.length > 0 ? program.args : DEFAULT_COMMAND,
     timeout: flags.timeout,
+    jobs: mode === "shell" ? 1 : (flags.jobs ?? (mode === "all" ? Math.min(availableParallelism(), MOST_JOBS) : 1)),
     append: (flags.append ?? []).join(" "),
     update: flags.update === true,
   };
@@ -105,6 +112,11 @@ function commandLine(): Command {
       readMachine,
     )
     .option("-t, --timeout <seconds>", "limit for each kernel's run, boot included", readSeconds, 900)
+    .option(
+      "-j, --jobs <n>",
+      `guests at a time; of several each prints when it has ended (default: 1, with --all one for each processor, at most ${MOST_JOBS})`,
+      readJobs,
+    )
     .option("-a, --append <parameters>", "more kernel parameters", (text, before: string[] = []) => [...before, text])
     .option("--update", "look for newer kernel, QEMU and Node.js packages first")
     .addOption(
@@ -153,6 +165,12 @@ function named<T>(find: (name: string) => T, name: string): T {
   } catch (error) {
     throw new InvalidArgumentError(error instanceof Error ? error.message : String(error));
   }
+}
+
+function readJobs(text: string): number {
+  const jobs = Number(text);
+  if (Number.isInteger(jobs) && jobs > 0 && jobs <= 64) return jobs;
+  throw new InvalidArgumentError("a number of guests, 1 to 64");
 }
 
 function readSeconds(text: string): number {

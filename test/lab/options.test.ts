@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { CommanderError } from "commander";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { KERNELS } from "../../lab/kernels.js";
@@ -56,6 +57,13 @@ describe("what runs", () => {
     const { mode, command, timeout } = parseOptions(["-t", "60", "node", "x.js", "--all", "-t", "1"]);
     expect([mode, command, timeout]).toEqual(["run", ["node", "x.js", "--all", "-t", "1"], 60]);
     expect(parseOptions(["--", "--all"]).command).toEqual(["--all"]);
+  });
+
+  it("is one guest at a time, or as many as were asked for, or with --all as the processor is worth", () => {
+    expect(parseOptions([]).jobs).toBe(1);
+    expect(parseOptions(["-k", "all", "-j", "3"]).jobs).toBe(3);
+    expect(parseOptions(["--all"]).jobs).toBe(Math.min(availableParallelism(), 4));
+    expect(parseOptions(["--all", "--jobs", "1"]).jobs).toBe(1);
   });
 
   it.each([
@@ -139,6 +147,8 @@ describe("a refusal", () => {
     [["--kernel", "7.3,"], 'no kernel ""'],
     [["--machine", "sun"], 'no machine "sun": two-pcie-paths, stage-2, platform'],
     [["--machine", "platform", "--kernel", "custom,6.1"], "take --kernel custom"],
+    [["--jobs", "0"], "a number of guests"],
+    [["--jobs", "1.5"], "a number of guests"],
     [["--timeout", "0"], "a number of seconds"],
     [["--timeout", "soon"], "a number of seconds"],
     [["--nothing"], "unknown option"],
