@@ -36,11 +36,17 @@ function addFunction(index: number): void {
   const domain = hex(index % SMMUS, 4);
   const name = `${domain}:${hex(Math.floor(index / SMMUS), 2)}:00.0`;
   const home = `devices/pci${domain}:00/${name}`;
-  file(`${home}/modalias`, "pci:v00001B36d00000010sv00001AF4sd00001100bc01sc08i02\n");
+  const driver = DRIVERS[index % DRIVERS.length];
+  const modalias = "pci:v00001B36d00000010sv00001AF4sd00001100bc01sc08i02";
+  file(`${home}/modalias`, `${modalias}\n`);
+  file(
+    `${home}/uevent`,
+    `DRIVER=${driver}\nPCI_CLASS=10802\nPCI_ID=1B36:0010\nPCI_SUBSYS_ID=1AF4:1100\nPCI_SLOT_NAME=${name}\nMODALIAS=${modalias}\n`,
+  );
   for (const other of OTHERS) file(`${home}/${other}`, "0\n");
   link(`bus/pci/devices/${name}`, home);
   link(`${home}/subsystem`, "bus/pci");
-  link(`${home}/driver`, `bus/pci/drivers/${DRIVERS[index % DRIVERS.length]}`);
+  link(`${home}/driver`, `bus/pci/drivers/${driver}`);
   link(`${home}/iommu`, smmu(index % SMMUS));
   link(`${home}/iommu_group`, `kernel/iommu_groups/${index}`);
   file(`kernel/iommu_groups/${index}/type`, "DMA-FQ\n");

@@ -1,4 +1,7 @@
 export type { Ioctl, IoctlArgumentKind } from "./abi/ioctl.js";
+export { type Check, type Diagnosis, type Outcome, outcomes, type Patient } from "./doctor/check.js";
+export { checks } from "./doctor/checks.js";
+export { type CheckResult, type Examination, type ExamineOptions, examine } from "./doctor/examine.js";
 export {
   DualPathEngine,
   type DualPathEngineOptions,
@@ -22,7 +25,9 @@ export {
   type LogTime,
 } from "./faults/fault.js";
 export { type FaultGroup, groupFaults } from "./faults/fault-groups.js";
+export { type FaultOrigin, faultOrigin } from "./faults/fault-origin.js";
 export { type FaultLog, FaultReader, readFaults } from "./faults/fault-reader.js";
+export type { FaultOwner } from "./faults/id-owners.js";
 export type { FaultPlace, FaultSpace, NearMapping } from "./faults/place-in-space.js";
 export { BoundDevice } from "./iommufd/bound-device.js";
 export type { CdevIdentity } from "./iommufd/cdev-refusals.js";
@@ -38,7 +43,25 @@ export { findDevice, listDevices } from "./machine/devices.js";
 export { type BindOptions, bindToVfio, type DriverBinding } from "./machine/driver-binding.js";
 export { linux } from "./machine/linux.js";
 export type { BusType, Iommu, Machine, MachineDevice, PciIds, ReservedRegion } from "./machine/machine.js";
+export type { FileStatus, MachineFiles } from "./machine/machine-files.js";
 export type { SysfsSource } from "./machine/sysfs.js";
+export { type Candidates, planCandidates } from "./plan/candidates.js";
+export { findPlanned } from "./plan/find-devices.js";
+export type {
+  EntryBudget,
+  MemoryForecast,
+  Plan,
+  PlannedCompanion,
+  PlannedDevice,
+  PlannedPageSizes,
+  PlannedRanges,
+  PlanStep,
+  PlanTrap,
+  StrategyPlan,
+  Verdict,
+} from "./plan/plan.js";
+export { planToJson } from "./plan/plan-to-json.js";
+export { Planner, planSpace } from "./plan/planner.js";
 export type { UserDevices } from "./sim/chip/device-models.js";
 export {
   type DeviceFactory,
@@ -67,6 +90,20 @@ export { type PeerMechanism, type PeerToPeer, peerMechanisms } from "./space/pee
 export type { OnRemoval } from "./space/removals.js";
 export type { StrategyTrial } from "./space/strategies/auto.js";
 export { type StrategyName, strategyNames } from "./space/strategies/strategy.js";
+export { askGroups, withAnswers, withLog } from "./survey/ask-groups.js";
+export { parseSavedMachine } from "./survey/saved/parse-saved-machine.js";
+export { type SaveOptions, saveMachine } from "./survey/saved/save-machine.js";
+export type { SavedMachine } from "./survey/saved/saved-machine.js";
+export type {
+  DeviceFacts,
+  GroupAnswer,
+  GroupFacts,
+  KernelFacts,
+  ProcessFacts,
+  Survey,
+  VfioFacts,
+} from "./survey/survey.js";
+export { type SurveyOptions, surveyMachine, surveyOfTopology } from "./survey/survey-machine.js";
 export { type Fault, type FaultySyscalls, faulty } from "./syscalls/faulty.js";
 export type { Call } from "./syscalls/intercepted.js";
 export {
@@ -82,6 +119,7 @@ export {
 export { sysfsTraces, type TraceOptions, traced } from "./syscalls/traced.js";
 export { mergeTopologies } from "./topology/merge.js";
 export { topologyToDot } from "./topology/render/dot.js";
+export type { PictureOptions } from "./topology/render/graph.js";
 export { topologyToJson } from "./topology/render/json.js";
 export { topologyToMermaid } from "./topology/render/mermaid.js";
 export { selectTopology, type TopologySelection } from "./topology/select.js";

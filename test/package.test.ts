@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -71,6 +71,25 @@ describe("the package", () => {
     expect(JSON.parse(demo)).toMatchObject({ machine: { chip: "dual-smmu.dts" }, asExpected: true });
   });
 
+  it.each([
+    [["topology", "-t", "dual-smmu", "--json"], '"iommus"'],
+    [["plan", "-t", "dual-smmu", "--json"], '"candidates"'],
+    [["doctor", "--explain", "IOSPAN-MEMLOCK"], "IOSPAN-MEMLOCK"],
+    [["bind", "--status", "--json"], '"bound"'],
+    [["faults", "/dev/null", "--json"], '"groups": []'],
+  ])("runs %j with what it has", (argv, expected) => {
+    const command = path.join(installed, "dist/cli/main.js");
+    expect(execFileSync(process.execPath, [command, ...argv], { cwd: folder, encoding: "utf8" })).toContain(expected);
+  });
+
+  it("answers what shells ask", () => {
+    const command = path.join(installed, "dist/cli/main.js");
+    const ask = (...words: readonly string[]) =>
+      execFileSync(process.execPath, [command, ...words], { cwd: folder, encoding: "utf8" });
+    expect(ask("__complete", "topo")).toMatch(/^topology\t/);
+    expect(ask("completion", "bash")).toContain("complete -F _iospan iospan");
+  });
+
   it("has chips that programs find by name", () => {
     const script = 'console.log(import.meta.resolve("iospan/chips/dual-smmu.dts"))';
     const url = execFileSync(process.execPath, ["--input-type=module", "-e", script], {
@@ -78,6 +97,30 @@ describe("the package", () => {
       encoding: "utf8",
     });
     expect(readFileSync(fileURLToPath(url.trim()), "utf8")).toContain("/dts-v1/");
+  });
+});
+
+describe("the package's manual", () => {
+  it("has the page of each command", () => {
+    const { man } = JSON.parse(readFileSync(path.join(installed, "package.json"), "utf8"));
+    expect(man).toContain("dist/man/iospan-topology.1");
+    for (const page of man) expect(readFileSync(path.join(installed, page), "utf8")).toMatch(/^\.TH "IOSPAN/);
+  });
+
+  it("leaves out what makes it", () => {
+    expect(existsSync(path.join(installed, "dist/cli/manual"))).toBe(false);
+    expect(existsSync(path.join(installed, "tools"))).toBe(false);
+  });
+});
+
+describe("the package's schemas", () => {
+  it("are found by name", () => {
+    const script = 'console.log(import.meta.resolve("iospan/schemas/topology.schema.json"))';
+    const url = execFileSync(process.execPath, ["--input-type=module", "-e", script], {
+      cwd: folder,
+      encoding: "utf8",
+    });
+    expect(JSON.parse(readFileSync(fileURLToPath(url.trim()), "utf8"))).toMatchObject({ title: "TopologyDocument" });
   });
 });
 

@@ -19,7 +19,7 @@ declare const space: IoAddressSpace;
 declare const memory: DmaMemory;
 `;
 
-/** What the third one does. */
+/** What the fourth one does. */
 const GIVEN_MACHINE = `import { type Device, type DmaBuffer, IoAddressSpace, type Machine } from "iospan";
 declare const machine: Machine;
 declare const names: string[];
@@ -33,17 +33,19 @@ declare function stop(device: Device): Promise<void>;
 `;
 
 describe("the README's code", () => {
-  const [driver = "", simulated = "", verify = "", calls = "", life = ""] = snippets;
+  const [driver = "", simulated = "", explained = "", verify = "", calls = "", life = ""] = snippets;
 
   it("is what this test knows", () => {
-    expect(snippets).toHaveLength(5);
+    expect(snippets).toHaveLength(6);
     expect(driver).toContain("linux()");
     expect(simulated).toContain("simulate(");
+    expect(explained).toContain("planSpace(");
   });
 
   it("has no type errors", () => {
     writeFileSync(path.join(folder, "driver.ts"), driver);
     writeFileSync(path.join(folder, "simulated.ts"), simulated);
+    writeFileSync(path.join(folder, "explained.ts"), explained);
     writeFileSync(path.join(folder, "verify.ts"), `${GIVEN_MACHINE}${verify}`);
     writeFileSync(path.join(folder, "calls.ts"), `${GIVEN}${calls}`);
     writeFileSync(path.join(folder, "life.ts"), `${GIVEN_DEVICES}${life}`);
@@ -65,6 +67,24 @@ describe("the README's code", () => {
       expect(kernelLog).toEqual([]);
     } finally {
       log.mockRestore();
+    }
+  });
+
+  it("plans and examines a simulated machine", async () => {
+    const log = vi.spyOn(console, "log").mockImplementation(() => {});
+    vi.stubGlobal("simulatedMachine", { syscalls: machineOne({ iommufd: true }) });
+    const file = path.join(folder, "run-explained.ts");
+    const told = explained
+      .replace("linux()", "(globalThis as any).simulatedMachine")
+      .replace("9030000.dma-port", "0000:22:00.0");
+    writeFileSync(file, `${told}\nconsole.log(verdict, strategies.length, steps.length, worst);`);
+    try {
+      await import(/* @vite-ignore */ file);
+      expect(log.mock.calls[0]?.[0]).toContain("0000:22:00.0");
+      expect(log.mock.calls.at(-1)).toEqual(["yes", 4, 0, "CANNOT-CHECK"]);
+    } finally {
+      log.mockRestore();
+      vi.unstubAllGlobals();
     }
   });
 

@@ -6,4 +6,6 @@ export const EXIT = {
   unexpected: 1,
   /** The command line or its input is wrong; nothing was done. */
   usage: 2,
+  /** iospan itself is wrong: EX_SOFTWARE of sysexits.h. */
+  bug: 70,
 } as const;

@@ -1,8 +1,9 @@
 import { CommanderError } from "commander";
 import { IospanError } from "../errors.js";
 import type { OutputStream, Streams } from "./streams.js";
-import { painter, wantsColours } from "./text/colours.js";
-import { bad, faint, line, WIDTH } from "./text/line.js";
+import { type Environment, painter, wantsColours } from "./text/colours.js";
+import { bad, faint, line } from "./text/line.js";
+import { outputWidth } from "./text/output-width.js";
 import { wrap } from "./text/wrap.js";
 
 /** Why a command did nothing: what is wrong with its command line or its input, and what to do about it. */
@@ -32,6 +33,20 @@ export function outputFailure({ message }: NodeJS.ErrnoException): Failure {
   };
 }
 
+/** What stands for an error that is nobody's input: iospan is wrong. The trace is for those who ask for it. */
+export function bugFailure(error: unknown, { IOSPAN_DEBUG = "" }: Environment): Failure {
+  const wanted = IOSPAN_DEBUG !== "" && IOSPAN_DEBUG !== "0";
+  const trace = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  const [first = ""] = String(error).split("\n");
+  return {
+    code: "ERR_IOSPAN_BUG",
+    message: `iospan did what it must not: ${wanted ? trace : first}`,
+    hint: wanted
+      ? "please report this, with the command line and the input"
+      : "this is a bug of iospan's: please report it, with what the same command prints with IOSPAN_DEBUG=1",
+  };
+}
+
 /** Whether a call of the system's failed, rather than the program. */
 export function isSystemError(error: unknown): error is NodeJS.ErrnoException {
   return error instanceof Error && "code" in error && "syscall" in error && !(error instanceof IospanError);
@@ -46,12 +61,17 @@ function usageFailure({ message }: CommanderError, command: string): Failure {
 
 /** Tells a failure: as JSON on the standard output, which then holds nothing else, or in words on the other one. */
 export function report(failure: Failure, { stdout, stderr, env }: Streams, json: boolean): void {
-  if (json) writeJson(stdout, { error: failure });
+  const { code, message, hint } = failure;
+  if (json) writeJson(stdout, { error: { code, message, hint } });
   else {
     const paint = painter(wantsColours(stderr, env));
+    const width = outputWidth(stderr, env);
+    const [first = "", ...trace] = message.split("\n");
     const lines = [
-      ...wrap(line(bad("error: "), failure.message), WIDTH, 7),
-      ...wrap(line(faint("hint:  "), failure.hint), WIDTH, 7),
+      ...wrap(line(bad("error: "), first), width, 7),
+      // A line of a trace is found again in its file as it is.
+      ...trace.map((each) => line(`       ${each}`)),
+      ...wrap(line(faint("hint:  "), hint), width, 7),
     ];
     for (const each of lines) stderr.write(`${paint(each)}\n`);
   }

@@ -1,6 +1,6 @@
 import type { OutputStream } from "./streams.js";
 import type { Environment } from "./text/colours.js";
-import { WIDTH } from "./text/line.js";
+import { outputWidth, STANDARD_WIDTH } from "./text/output-width.js";
 import { shorten } from "./text/width.js";
 
 /** What takes less is over before anybody wonders. */
@@ -13,12 +13,15 @@ const ERASE_LINE = "\r\u001b[2K";
  */
 export class Progress {
   readonly #stream: OutputStream;
+  readonly #env: Environment;
   readonly #start = performance.now();
   readonly #isAble: boolean;
   #shown = false;
 
-  constructor(stream: OutputStream, { TERM }: Environment) {
+  constructor(stream: OutputStream, env: Environment) {
+    const { TERM } = env;
     this.#stream = stream;
+    this.#env = env;
     this.#isAble = stream.isTTY === true && TERM !== "dumb";
   }
 
@@ -26,7 +29,7 @@ export class Progress {
   async say(what: string): Promise<void> {
     if (!this.#isAble || performance.now() - this.#start < PATIENCE_MS) return;
     // Terminals wrap at their last column.
-    const columns = Math.min((this.#stream.columns ?? WIDTH) - 1, WIDTH - 1);
+    const columns = Math.min(this.#stream.columns ?? STANDARD_WIDTH, outputWidth(this.#stream, this.#env)) - 1;
     this.#stream.write(`${ERASE_LINE}${shorten(`${what} …`, columns)}`);
     this.#shown = true;
     await new Promise((resolve) => setImmediate(resolve));

@@ -1,40 +1,63 @@
-import { Command, CommanderError } from "commander";
-import { addDemo } from "./demo.js";
+import { type Command, CommanderError } from "commander";
+import { commandLine } from "./command-line.js";
+import { COMPLETE } from "./completion.js";
 import { EXIT } from "./exit-code.js";
-import { failureOf, report } from "./failure.js";
-import { addFaults } from "./faults.js";
-import { packageVersion } from "./package-files.js";
+import { bugFailure, failureOf, isSystemError, report } from "./failure.js";
 import type { Streams } from "./streams.js";
-import { painter, wantsColours } from "./text/colours.js";
-import { line, name, strong, WIDTH } from "./text/line.js";
-import { addTopology } from "./topology.js";
+import { setWidth } from "./text/line.js";
+import { outputWidth } from "./text/output-width.js";
 
 /**
  * The command line, without the process around it.
- * @param argv the arguments, without `node` and the program.
+ * @param typed the arguments, without `node` and the program.
  * @returns the exit code, one of {@link EXIT}.
+ * @throws what the system has against being written to, which is the process's to tell.
  */
-export async function run(argv: readonly string[], streams: Streams): Promise<number> {
+export async function run(typed: readonly string[], streams: Streams): Promise<number> {
+  // Before a command there are no operands that -- could begin.
+  const start = typed.findIndex((each) => each !== "--");
+  const argv = start < 0 ? [] : typed.slice(start);
   let exitCode: number = EXIT.ok;
-  const program = commandLine(streams);
-  const finish = (code: number) => {
+  setWidth(outputWidth(streams.stdout, streams.env));
+  const program = commandLine(streams, (code) => {
     exitCode = code;
-  };
-  addDemo(program, streams, finish);
-  addFaults(program, streams, finish);
-  addTopology(program, streams, finish);
+  });
   try {
-    if (argv.length === 0) program.outputHelp();
-    else await program.parseAsync(known(argv, program), { from: "user" });
+    await obey(argv, program, streams);
     return exitCode;
   } catch (error) {
-    // --help and --version end here, too.
-    if (error instanceof CommanderError && error.exitCode === 0) return EXIT.ok;
-    const failure = failureOf(error, commandName(argv, program));
-    if (failure === undefined) throw error;
-    report(failure, streams, argv.includes("--json"));
-    return EXIT.usage;
+    return failed(error, argv, program, streams);
   }
+}
+
+async function obey(argv: readonly string[], program: Command, streams: Streams): Promise<void> {
+  const [first, ...rest] = argv;
+  if (first === undefined) program.outputHelp();
+  else if (first === COMPLETE) await complete(rest, program, streams);
+  else await program.parseAsync(known(argv, program), { from: "user" });
+}
+
+/** What shells ask for. It is not a command, since commander would take the words for its own. */
+async function complete(words: readonly string[], program: Command, { stdout }: Streams): Promise<void> {
+  const { completions } = await import("./completion/completions.js");
+  stdout.write(await completions(words, program));
+}
+
+/** Tells why a command did nothing, or what broke it. @returns the exit code */
+function failed(error: unknown, argv: readonly string[], program: Command, streams: Streams): number {
+  // --help and --version end here, too.
+  if (error instanceof CommanderError && error.exitCode === 0) return EXIT.ok;
+  const failure = failureOf(error, commandName(argv, program));
+  if (failure === undefined && isSystemError(error) && error.syscall === "write") throw error;
+  report(failure ?? bugFailure(error, streams.env), streams, wantsJson(argv));
+  return failure === undefined ? EXIT.bug : EXIT.usage;
+}
+
+/** Whether what the command would have printed is JSON, so that what keeps it from that is, too. */
+function wantsJson(argv: readonly string[]): boolean {
+  const end = argv.indexOf("--");
+  const options = end < 0 ? argv : argv.slice(0, end);
+  return options.includes("--json") || / (--format[ =]|-f[ =]?)json /.test(` ${options.join(" ")} `);
 }
 
 /** commander has no words for `help` on what does not exist; on the command itself it has. */
@@ -52,29 +75,4 @@ function commandName([first = ""]: readonly string[], program: Command): string 
 
 function isCommand(name: string, { commands }: Command): boolean {
   return commands.some((command) => command.name() === name);
-}
-
-/** What all commands have in common, which they inherit. */
-function commandLine({ stdout, stderr, env }: Streams): Command {
-  const paint = painter(true);
-  return new Command("iospan")
-    .description("One I/O address space over several IOMMUs.")
-    .version(packageVersion(), "-V, --version", "show the version")
-    .helpOption("-h, --help", "show this")
-    .helpCommand("help [command]", "show what a command does")
-    .configureHelp({
-      styleTitle: (text) => paint(line(strong(text))),
-      styleCommandText: (text) => paint(line(name(text))),
-      styleSubcommandText: (text) => paint(line(name(text))),
-      styleOptionText: (text) => paint(line(name(text))),
-    })
-    .configureOutput({
-      writeOut: (text) => void stdout.write(text),
-      writeErr: (text) => void stderr.write(text),
-      // The error is told once, by report().
-      outputError: () => {},
-      getOutHelpWidth: () => WIDTH,
-      getOutHasColors: () => wantsColours(stdout, env),
-    })
-    .exitOverride();
 }

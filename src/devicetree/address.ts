@@ -13,17 +13,31 @@ const PCI_ADDRESS_CELLS = 3;
  * @returns undefined where some bus on the way up has no `ranges`, or none that holds the address
  */
 export function toRoot(bus: TreeNode, address: bigint): bigint | undefined {
-  let translated: bigint | undefined = address;
+  return translated(bus, address, "ranges");
+}
+
+/**
+ * The address at the root for one that a device on a bus uses for DMA. A bus without `dma-ranges` leaves it as it is, as in
+ * Linux (drivers/of/address.c, of_translate_one).
+ * @returns undefined where some bus on the way up has `dma-ranges`, but none that holds the address
+ */
+export function dmaToRoot(bus: TreeNode, address: bigint): bigint | undefined {
+  return translated(bus, address, "dma-ranges");
+}
+
+function translated(bus: TreeNode, address: bigint, name: "ranges" | "dma-ranges"): bigint | undefined {
+  let current: bigint | undefined = address;
   for (const node of bus.ancestry()) {
-    if (node.parent === undefined || translated === undefined) break;
-    translated = toParent(node, node.parent, translated);
+    if (node.parent === undefined || current === undefined) break;
+    const isPlain = name === "dma-ranges" && !node.has(name);
+    if (!isPlain) current = toParent(node, node.parent, current, name);
   }
-  return translated;
+  return current;
 }
 
 /** One step: from a bus to the one it is on. */
-function toParent(bus: TreeNode, parent: TreeNode, address: bigint): bigint | undefined {
-  const ranges = bus.property("ranges");
+function toParent(bus: TreeNode, parent: TreeNode, address: bigint, name: "ranges" | "dma-ranges"): bigint | undefined {
+  const ranges = bus.property(name);
   if (ranges === undefined) return undefined;
   if (ranges.bytes.length === 0) return address;
   const isPci = bus.addressCells === PCI_ADDRESS_CELLS;

@@ -18,68 +18,122 @@ export interface MappedId {
   readonly rest: readonly number[];
 }
 
+/** Properties in which targets say how many cells their IDs have. */
+type CellsName = "#iommu-cells" | "#msi-cells";
+
 /**
  * `iommu-map` or `msi-map`: what the IDs of devices on a bus (requester IDs on PCI) are to the IOMMU or interrupt
- * controller (Linux's bindings pci-iommu.yaml and pci-msi.yaml).
+ * controller (Linux's bindings pci-iommu.yaml and pci-msi.yaml). Read as Linux does, row by row up to the first one that
+ * cannot be followed (drivers/of/base.c, of_map_id).
  */
 export class IdMap {
   readonly entries: readonly IdMapEntry[];
   /** The bits of an ID that count, `iommu-map-mask`. */
   readonly mask: number;
+  /** The first thing that is wrong with a row. */
+  readonly problem: string | undefined;
 
-  /** @throws IospanError `ERR_IOSPAN_DEVICE_TREE` */
-  constructor(property: Property, cellsName: "#iommu-cells" | "#msi-cells") {
-    this.entries = readEntries(property, cellsName);
+  constructor(property: Property, cellsName: CellsName) {
+    const { entries, problem } = readEntries(property, cellsName);
+    this.entries = entries;
+    this.problem = problem;
     this.mask = property.node.property(`${property.name}-mask`)?.cell ?? 0xffff_ffff;
   }
 
-  /** Undefined for an ID that no row covers. */
+  /** Undefined for an ID that no row covers, and for one whose row Linux refuses. */
   lookUp(id: number): MappedId | undefined {
     const masked = (id & this.mask) >>> 0;
-    const entry = this.entries.find(({ first, length }) => masked >= first && masked - first < length);
-    return entry && { target: entry.target, id: entry.output + masked - entry.first, rest: entry.rest };
+    for (const entry of this.entries) {
+      const { first, length, target, output, rest } = entry;
+      // Linux looks no further than a row that the mask makes senseless.
+      if (!this.#isInMask(entry)) return undefined;
+      if (masked < first || masked - first >= length) continue;
+      return isRange(entry) ? undefined : { target, id: output + masked - first, rest };
+    }
+    return undefined;
+  }
+
+  /** The rows that map something: before the first one outside the mask, with IDs, and with no range of wide IDs. */
+  get usable(): readonly IdMapEntry[] {
+    const end = this.entries.findIndex((entry) => !this.#isInMask(entry));
+    const sound = end < 0 ? this.entries : this.entries.slice(0, end);
+    return sound.filter((entry) => entry.length > 0 && !isRange(entry));
+  }
+
+  #isInMask({ first }: IdMapEntry): boolean {
+    return (first & ~this.mask) === 0;
   }
 }
 
-/** The node's `iommu-map`, if it has one. */
-export function iommuMap(node: TreeNode): IdMap | undefined {
-  const property = node.property("iommu-map");
-  return property && new IdMap(property, "#iommu-cells");
-}
-
-/** The node's `msi-map`, if it has one. */
-export function msiMap(node: TreeNode): IdMap | undefined {
-  const property = node.property("msi-map");
-  return property && new IdMap(property, "#msi-cells");
+/** How a range could become IDs of several cells is not told; Linux refuses it. */
+function isRange({ length, rest }: IdMapEntry): boolean {
+  return length > 1 && rest.length > 0;
 }
 
 /**
- * A row is the first ID, a phandle, an output of as many cells as the target's IDs have, and a length. Before targets with
- * two cells were provided for, rows always had four cells; such maps are still around.
+ * The node's `iommu-map`, if it has one.
+ * @throws IospanError `ERR_IOSPAN_DEVICE_TREE` where a row cannot be followed
  */
-function readEntries(property: Property, cellsName: string): readonly IdMapEntry[] {
-  const outputCells = (target: TreeNode) => Math.max(1, target.property(cellsName)?.cell ?? 1);
-  const isIommu = (target: TreeNode) => cellsName === "#msi-cells" || target.has(cellsName);
-  const entries = split(property, isIommu, outputCells) ?? split(property, isIommu, () => 1);
-  return entries ?? property.fail(`is no list of rows (ID, phandle of a node with ${cellsName}, output, length)`);
+export function iommuMap(node: TreeNode): IdMap | undefined {
+  return strictMap(node.property("iommu-map"), "#iommu-cells");
 }
 
-/** Undefined where some row has no such target, or the last one is cut off. */
-function split(
-  { node, cells }: Property,
-  isTarget: (node: TreeNode) => boolean,
-  outputCells: (target: TreeNode) => number,
-): readonly IdMapEntry[] | undefined {
+/**
+ * The node's `msi-map`, if it has one.
+ * @throws IospanError `ERR_IOSPAN_DEVICE_TREE` where a row cannot be followed
+ */
+export function msiMap(node: TreeNode): IdMap | undefined {
+  return strictMap(node.property("msi-map"), "#msi-cells");
+}
+
+function strictMap(property: Property | undefined, cellsName: CellsName): IdMap | undefined {
+  if (property === undefined) return undefined;
+  const map = new IdMap(property, cellsName);
+  if (map.problem !== undefined) property.fail(`is no list of rows (ID, phandle, output, length): it ${map.problem}`);
+  return map;
+}
+
+interface Rows {
+  readonly entries: readonly IdMapEntry[];
+  readonly problem: string | undefined;
+}
+
+/** A row is the first ID, a phandle, an output of as many cells as the target's IDs have, and a length. */
+function readEntries({ node, cells }: Property, cellsName: CellsName): Rows {
   const entries: IdMapEntry[] = [];
+  const isOld = isOldStyle(cells, cellsOf(node.tree.byPhandle(cells[1] ?? 0), cellsName));
+  let problem: string | undefined;
   for (let at = 0; at < cells.length; ) {
-    const [first = 0, phandle = 0, output = 0] = cells.slice(at, at + 3);
+    const [first = 0, phandle = 0] = cells.slice(at, at + 2);
     const target = node.tree.byPhandle(phandle);
-    if (target === undefined || !isTarget(target)) return undefined;
-    const width = 3 + outputCells(target);
-    if (at + width > cells.length) return undefined;
-    const rest = cells.slice(at + 3, at + width - 1);
-    entries.push({ first, length: cells[at + width - 1] ?? 0, target, output, rest });
-    at += width;
+    if (at + 2 > cells.length) return { entries, problem: cutOff(entries.length) };
+    if (target === undefined)
+      return { entries, problem: `refers to phandle 0x${phandle.toString(16)}, which no node has` };
+    if (cellsName === "#iommu-cells" && !target.has(cellsName)) {
+      problem ??= `refers to ${target.path}, which has no ${cellsName}`;
+    }
+    const end = at + 3 + (isOld ? 1 : (cellsOf(target, cellsName) ?? 1));
+    if (end > cells.length) return { entries, problem: cutOff(entries.length) };
+    const [output = 0, ...rest] = cells.slice(at + 2, end - 1);
+    entries.push({ first, length: cells[end - 1] ?? 0, target, output, rest });
+    at = end;
   }
-  return entries;
+  return { entries, problem };
+}
+
+function cellsOf(target: TreeNode | undefined, cellsName: CellsName): number | undefined {
+  return target?.property(cellsName)?.cell;
+}
+
+function cutOff(rows: number): string {
+  return `ends within row ${rows + 1}`;
+}
+
+/**
+ * Before targets with two cells were provided for, rows always had four cells; such maps are still around. Linux takes for
+ * one where all rows lead to one such target and map one ID each (drivers/of/base.c, of_check_bad_map).
+ */
+function isOldStyle(cells: readonly number[], idCells: number | undefined): boolean {
+  if (idCells !== 2 || cells.length % 4 !== 0) return false;
+  return cells.every((cell, at) => at % 4 !== 3 || (cell === 1 && cells[at - 2] === cells[1]));
 }

@@ -102,9 +102,10 @@ export class TreeNode {
     return this.compatible.includes(name);
   }
 
-  /** `okay`, `disabled`, `reserved`, `fail`, `fail-…`. */
+  /** `okay`, `disabled`, `reserved`, `fail`, `fail-…`; empty is not okay, and of several the first counts, as for Linux. */
   get status(): string {
-    const status = this.property("status")?.text ?? "okay";
+    const property = this.property("status");
+    const status = property === undefined ? "okay" : (property.texts[0] ?? "");
     return status === "ok" ? "okay" : status;
   }
 

@@ -10,7 +10,10 @@ export interface FaultGroup {
 
 const PAGE_BITS = 12n;
 
-/** Counts what repeats, in the order of the first of each. Pages are taken to have 4096 bytes. */
+/**
+ * Counts what repeats, in the order of the first of each. Pages are taken to have 4096 bytes, the fewest that these IOMMUs
+ * have: a page that is larger may have several groups, a group is never of several pages.
+ */
 export function groupFaults(faults: readonly IommuFault[]): readonly FaultGroup[] {
   const counter = new FaultCounter();
   for (const fault of faults) counter.add(fault);

@@ -22,8 +22,12 @@ export function requesterId({ name }: FaultDevice): number | undefined {
  * number platform devices as it likes, so this stays a guess.
  */
 export function guessedDevice(streamId: number): FaultDevice | undefined {
-  if (streamId > 0xffff) return undefined;
-  const two = (value: number) => value.toString(16).padStart(2, "0");
-  const name = `0000:${two(streamId >> 8)}:${two((streamId >> 3) & 0x1f)}.${streamId & 7}`;
-  return { name, from: "stream" };
+  return streamId > 0xffff ? undefined : { name: pciDeviceName(0, streamId), from: "stream" };
+}
+
+/** `0000:02:00.0` */
+export function pciDeviceName(domain: number, requesterId: number): string {
+  const hex = (value: number, digits: number) => value.toString(16).padStart(digits, "0");
+  const [bus, device] = [requesterId >> 8, (requesterId >> 3) & 0x1f];
+  return `${hex(domain, 4)}:${hex(bus, 2)}:${hex(device, 2)}.${requesterId & 7}`;
 }

@@ -1,14 +1,16 @@
-import { hex, type Iova } from "../iova.js";
+import { hex, type Iova, type IovaRange } from "../iova.js";
 import type { IoAddressSpace } from "../space/io-address-space.js";
 import type { Mapping } from "../space/mapping.js";
 import type { Access } from "../vfio/container.js";
 import type { Device } from "../vfio/device.js";
 import type { IommuFault } from "./fault.js";
+import type { NamedFault } from "./fault-origin.js";
 
 /** What {@link explainFault} asks a space: an {@link IoAddressSpace}, which is not changed. */
-export type FaultSpace = Pick<IoAddressSpace, "closed" | "interfaces" | "mappings"> & {
-  interface(name: string): Pick<Device, "name" | "iommu">;
-};
+export type FaultSpace = Pick<IoAddressSpace, "closed" | "interfaces" | "mappings"> &
+  Partial<Pick<IoAddressSpace, "recentlyUnmapped">> & {
+    interface(name: string): Pick<Device, "name" | "iommu">;
+  };
 
 /** A mapping that does not have a fault's address. */
 export interface NearMapping {
@@ -22,10 +24,11 @@ export interface FaultPlace {
   /** The interface of the space that it was; undefined where that cannot be told, or it was none. */
   readonly interface: string | undefined;
   /**
-   * How sure that is. `log`: the kernel named it. `stream`: as {@link FaultDevice.from}. `iommu`: the space has no other interface
-   * behind the IOMMU that the log names, though other devices may be there. Undefined without an interface.
+   * How sure that is. `log`: the kernel named it. `topology`: firmware says that the ID is its. `stream`: as {@link FaultDevice.from}.
+   * `iommu`: the space has no other interface behind the IOMMU that the log names, though other devices may be there. Undefined
+   * without an interface.
    */
-  readonly interfaceFrom: "log" | "stream" | "iommu" | undefined;
+  readonly interfaceFrom: "log" | "stream" | "topology" | "iommu" | undefined;
   /** That interface's IOMMU, as in `/sys/class/iommu`. */
   readonly iommu: string | undefined;
   /** The mapping that has the address. */
@@ -34,6 +37,8 @@ export interface FaultPlace {
   readonly access: Access | undefined;
   /** Whether that covers what the device tried; undefined where there is no mapping, or the log does not tell. */
   readonly allowed: boolean | undefined;
+  /** A mapping that had the address and has ended lately, the last of them; undefined where one has it now. */
+  readonly unmapped: IovaRange | undefined;
   /** The nearest mappings below and above an address that no mapping has. */
   readonly before: NearMapping | undefined;
   readonly after: NearMapping | undefined;
@@ -42,7 +47,7 @@ export interface FaultPlace {
 }
 
 /** Compares a fault with what a space has mapped. @internal */
-export function placeInSpace(fault: IommuFault, space: FaultSpace): FaultPlace {
+export function placeInSpace(fault: NamedFault, space: FaultSpace): FaultPlace {
   const from = ownerOf(fault, space);
   const place = { interface: from?.name, interfaceFrom: from?.interfaceFrom, iommu: from?.iommu, ...NOWHERE };
   if (from === undefined && isForeign(fault, space)) return { ...place, text: foreign(fault, space) };
@@ -50,22 +55,32 @@ export function placeInSpace(fault: IommuFault, space: FaultSpace): FaultPlace {
   if (address === undefined) return { ...place, text: "the log has no address for it" };
   const last = address + BigInt(fault.addressUnit) - 1n;
   const mapping = space.mappings.find((each) => each.iova <= last && endOf(each) > address);
-  if (mapping === undefined) return { ...place, ...neighbours(address, space.mappings) };
+  if (mapping === undefined) {
+    const unmapped = space.recentlyUnmapped?.findLast(({ start, end }) => start <= last && end >= address);
+    return { ...place, ...neighbours(address, space.mappings, unmapped) };
+  }
   const access = from === undefined ? undefined : mapping.accessOf(from.name);
   const allowed = from === undefined ? undefined : covers(access, fault.access);
   return { ...place, mapping, access, allowed, text: inside(mapping, { owner: from, access, allowed, fault }) };
 }
 
-const NOWHERE = { mapping: undefined, access: undefined, allowed: undefined, before: undefined, after: undefined };
+const NOWHERE = {
+  mapping: undefined,
+  access: undefined,
+  allowed: undefined,
+  unmapped: undefined,
+  before: undefined,
+  after: undefined,
+};
 
 type Interface = Pick<Device, "name" | "iommu">;
 type Owner = Interface & Pick<FaultPlace, "interfaceFrom">;
 
 /** By its name, or as the one behind the IOMMU that the log names. A guessed name alone counts only if the space has it. */
-function ownerOf({ device, iommu }: IommuFault, space: FaultSpace): Owner | undefined {
+function ownerOf({ device, iommu }: NamedFault, space: FaultSpace): Owner | undefined {
   const present = interfacesOf(space);
   const named = present.find(({ name }) => name === device?.name);
-  if (device?.from === "log") return owner(named, "log");
+  if (device !== undefined && device.from !== "stream") return owner(named, device.from);
   const behind = present.filter((each) => iommu !== undefined && isSameIommu(iommu, each.iommu) === true);
   if (named !== undefined && (behind.length === 0 || behind.includes(named))) return owner(named, "stream");
   return behind.length === 1 ? owner(behind[0], "iommu") : undefined;
@@ -80,14 +95,14 @@ function interfacesOf(space: FaultSpace): readonly Interface[] {
 }
 
 /** Whether it is known to be none of the space's. */
-function isForeign({ device, iommu }: IommuFault, space: FaultSpace): boolean {
-  if (device?.from === "log") return true;
+function isForeign({ device, iommu }: NamedFault, space: FaultSpace): boolean {
+  if (device !== undefined && device.from !== "stream") return true;
   const present = interfacesOf(space);
   return iommu !== undefined && present.every((each) => isSameIommu(iommu, each.iommu) === false);
 }
 
-function foreign({ device, iommu }: IommuFault, { interfaces }: FaultSpace): string {
-  const who = device?.from === "log" ? device.name : `what is behind ${iommu}`;
+function foreign({ device, iommu }: NamedFault, { interfaces }: FaultSpace): string {
+  const who = device !== undefined && device.from !== "stream" ? device.name : `what is behind ${iommu}`;
   return `${who} is no interface of this space, which has ${interfaces.join(", ") || "none"}`;
 }
 
@@ -111,13 +126,15 @@ interface Inside {
   readonly owner: Interface | undefined;
   readonly access: Access | undefined;
   readonly allowed: boolean | undefined;
-  readonly fault: IommuFault;
+  readonly fault: NamedFault;
 }
 
 function inside(mapping: Mapping, { owner, access, allowed, fault }: Inside): string {
   const where = `inside the mapping ${rangeText(mapping)}`;
   if (owner === undefined) return `${where}; which interface it was, the log does not tell`;
-  if (access === undefined) return `${where}, which is limited to other interfaces than ${owner.name}`;
+  if (access === undefined) {
+    return `${where}, which is limited to other interfaces than ${owner.name}: ${owner.iommu} lacks it`;
+  }
   const may = `which ${owner.name} may ${access === "read-write" ? "read and write" : access}`;
   if (allowed === false) return `${where}, ${may} only: map it with access "${fault.access}" or "read-write"`;
   return (
@@ -126,13 +143,26 @@ function inside(mapping: Mapping, { owner, access, allowed, fault }: Inside): st
   );
 }
 
-function neighbours(address: Iova, mappings: readonly Mapping[]): Pick<FaultPlace, "before" | "after" | "text"> {
+function neighbours(
+  address: Iova,
+  mappings: readonly Mapping[],
+  unmapped: IovaRange | undefined,
+): Pick<FaultPlace, "before" | "after" | "unmapped" | "text"> {
   // Ascending by IOVA.
   const below = mappings.findLast((each) => endOf(each) <= address);
   const above = mappings.find((each) => each.iova > address);
   const before = below === undefined ? undefined : { mapping: below, distance: address - endOf(below) };
   const after = above === undefined ? undefined : { mapping: above, distance: above.iova - 1n - address };
-  return { before, after, text: nearText(before, after) };
+  const text = unmapped === undefined ? nearText(before, after) : goneText(unmapped);
+  return { before, after, unmapped, text };
+}
+
+/** Nearer than any neighbour. */
+function goneText({ start, end }: IovaRange): string {
+  return (
+    `inside ${hex(start)}..${hex(end)}, which was unmapped: the device went on with it, or had not finished. ` +
+    "Stop it, or wait until it has finished, before you unmap"
+  );
 }
 
 function nearText(before: NearMapping | undefined, after: NearMapping | undefined): string {

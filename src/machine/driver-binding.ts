@@ -57,6 +57,43 @@ export function bindToVfio(machine: Machine, deviceName: string, options: BindOp
   return new Binding(machine, device.name, device, after);
 }
 
+/**
+ * Brings a device to a driver, or to none, and to a `driver_override`, from wherever it is: the way back from
+ * {@link bindToVfio} for a process that did not bind. All or nothing, like that.
+ * @throws IospanError as {@link bindToVfio}, for this driver.
+ * @internal
+ */
+export function restoreDriver(machine: Machine, deviceName: string, to: DriverState): void {
+  requireMachine(machine);
+  const device = findDeviceState(machine, deviceName);
+  if (to.driver !== undefined && to.driver !== device.driver) requireLoaded(machine, device, to.driver);
+  change(machine, device, to);
+}
+
+/**
+ * Takes a device from its driver, clears its `driver_override` and lets the kernel find a driver, as it did when the device
+ * appeared. All or nothing.
+ * @returns the driver that took it; undefined for none, which is no error.
+ * @throws IospanError as {@link bindToVfio}.
+ * @internal
+ */
+export function releaseToKernel(machine: Machine, deviceName: string): string | undefined {
+  requireMachine(machine);
+  const device = findDeviceState(machine, deviceName);
+  refuseWhileHeld(machine, device, { driver: undefined });
+  try {
+    if (device.driverOverride !== undefined) writeOverride(machine, device, undefined);
+    if (device.driver !== undefined) unbind(machine, device, device.driver);
+    const doing = `have a driver found for ${device.name}`;
+    write(machine, device, `/sys/bus/${device.bus}/drivers_probe`, device.name, { doing });
+    const now = readDriverState(machine, device);
+    if (now.driverOverride === undefined) return now.driver;
+    throw bindingIneffective(device, describe(now), "no override");
+  } catch (error) {
+    throw undone(machine, device, error);
+  }
+}
+
 class Binding implements DriverBinding {
   readonly #machine: Machine;
   readonly #before: DriverState;
@@ -98,8 +135,10 @@ function defaultDriver(device: DeviceState): string {
 /**
  * Every driver of VFIO's has it in its name, and after that the bus, where it has one (drivers/vfio/pci, drivers/vfio/platform).
  * Any other would drive the device itself.
+ * @throws IospanError `ERR_IOSPAN_INVALID_ARGUMENT`
+ * @internal
  */
-function requireVfios(device: DeviceState, driver: string): void {
+export function requireVfios(device: DeviceState, driver: string): void {
   if (driver === device.driver && hasVfioDriver(device)) return;
   if (typeof driver !== "string" || !driver.includes("vfio"))
     throw notForVfio(device, `"${driver}" is no driver of VFIO's`);
@@ -136,8 +175,10 @@ function requireLoaded(machine: Machine, { bus, name }: DeviceState, driver: str
 /**
  * Without an IOMMU, VFIO's drivers take a device only in no-IOMMU mode. A device without a driver is left to them to judge:
  * kernels up to 6.12 put it into a group only when its first driver probes it (drivers/acpi/scan.c, acpi_dma_configure_id).
+ * @throws IospanError `ERR_IOSPAN_NO_IOMMU`
+ * @internal
  */
-function requireGroupFor(machine: Machine, device: DeviceState): void {
+export function requireGroupFor(machine: Machine, device: DeviceState): void {
   if (device.driver === undefined || device.group !== undefined) return;
   const mode = readAttribute(machine, "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode");
   if (mode !== "Y") requireIommu(device);

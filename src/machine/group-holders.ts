@@ -1,6 +1,6 @@
-import { SyscallError } from "../syscalls/syscalls.js";
-import { groupNode } from "./groups.js";
+import { findHolders } from "./find-holders.js";
 import type { DeviceState, Machine } from "./machine.js";
+import { OptionalFiles } from "./optional-files.js";
 
 /** A process that has an IOMMU group, or a device of it, open. */
 export interface GroupHolder {
@@ -21,66 +21,24 @@ export function groupHolders(
   group: number,
   known: readonly DeviceState[] = [],
 ): readonly GroupHolder[] {
-  const targets = groupTargets(machine, group, known);
-  return names(machine, "/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .filter((pid) => names(machine, `/proc/${pid}/fd`).some((fd) => holds(machine, pid, fd, targets)))
-    .map((pid) => ({ pid: Number(pid), command: readText(machine, `/proc/${pid}/comm`)?.trimEnd() ?? "?" }))
-    .sort((a, b) => a.pid - b.pid);
+  const files = new OptionalFiles(machine.syscalls);
+  const path = `/sys/kernel/iommu_groups/${group}/devices`;
+  const devices = files.names(path) ?? [];
+  const unread = devices.filter((name) => !known.some((device) => device.name === name));
+  const vfioDevices = [
+    ...known.map(({ vfioDevice }) => vfioDevice).filter((name) => name !== undefined),
+    ...unread.flatMap((name) => files.names(`${path}/${name}/vfio-dev`) ?? []),
+  ];
+  return findHolders(files, [{ number: group, devices, vfioDevices }])?.get(group) ?? [];
 }
 
 /** This process's number, as the same /proc gives it that holders are found in; undefined where it does not tell. */
 export function ownPid(machine: Machine): number | undefined {
-  const link = tolerant(() => machine.syscalls.readLink("/proc/self"));
+  const link = new OptionalFiles(machine.syscalls).target("/proc/self");
   return link !== undefined && /^\d+$/.test(link) ? Number(link) : undefined;
 }
 
 /** `4711 (qemu-system-aar), 4712 (nvmf_tgt)` */
 export function formatHolders(holders: readonly GroupHolder[]): string {
   return holders.map(({ pid, command }) => `${pid} (${command})`).join(", ");
-}
-
-interface GroupTargets {
-  readonly nodes: ReadonlySet<string>;
-  readonly devices: ReadonlySet<string>;
-}
-
-function groupTargets(machine: Machine, group: number, known: readonly DeviceState[]): GroupTargets {
-  const path = `/sys/kernel/iommu_groups/${group}/devices`;
-  const devices = names(machine, path);
-  const unread = devices.filter((name) => !known.some((device) => device.name === name));
-  const characterDevices = [
-    ...known.map(({ vfioDevice }) => vfioDevice).filter((name) => name !== undefined),
-    ...unread.flatMap((name) => names(machine, `${path}/${name}/vfio-dev`)),
-  ].map((name) => `/dev/vfio/devices/${name}`);
-  const nodes = [groupNode(group), groupNode(group, { noiommu: true }), ...characterDevices];
-  return { nodes: new Set(nodes), devices: new Set(devices) };
-}
-
-function holds(machine: Machine, pid: string, fd: string, { nodes, devices }: GroupTargets): boolean {
-  const target = tolerant(() => machine.syscalls.readLink(`/proc/${pid}/fd/${fd}`));
-  if (target === undefined) return false;
-  if (nodes.has(target)) return true;
-  // The descriptor that VFIO_GROUP_GET_DEVICE_FD gives has no path of its own.
-  if (!target.startsWith("anon_inode:[vfio-device]")) return false;
-  const path = /^vfio-device-syspath:\s*(\S+)$/m.exec(readText(machine, `/proc/${pid}/fdinfo/${fd}`) ?? "")?.[1];
-  return path !== undefined && devices.has(path.slice(path.lastIndexOf("/") + 1));
-}
-
-function names(machine: Machine, path: string): readonly string[] {
-  return tolerant(() => machine.syscalls.readDirectory(path)) ?? [];
-}
-
-function readText(machine: Machine, path: string): string | undefined {
-  return tolerant(() => machine.syscalls.readFile(path));
-}
-
-/** Processes end and descriptors close while they are looked at, and other users' are closed to us. */
-function tolerant<T>(read: () => T): T | undefined {
-  try {
-    return read();
-  } catch (error) {
-    if (error instanceof SyscallError) return undefined;
-    throw error;
-  }
 }

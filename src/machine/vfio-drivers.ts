@@ -6,8 +6,16 @@ import { hasDirectory, readNames } from "./sysfs.js";
 /** The driver that hands out any device of a bus. */
 export const vfioDrivers: Readonly<Record<BusType, string>> = { pci: "vfio-pci", platform: "vfio-platform" };
 
-// Their struct device_driver sets driver_managed_dma (include/linux/device/driver.h): on a companion, they leave the group to VFIO.
 const harmlessDrivers: readonly string[] = ["pcieport", "pci-stub"];
+
+/**
+ * Whether a driver does no DMA of its own, so that a device on it leaves its group to VFIO: its struct device_driver sets
+ * driver_managed_dma (include/linux/device/driver.h).
+ * @internal
+ */
+export function leavesGroup(driver: string): boolean {
+  return harmlessDrivers.includes(driver);
+}
 
 /** Whether the device is bound to a driver that hands it to user space: VFIO's own, or a vendor's variant such as `mlx5_vfio_pci`. */
 export function hasVfioDriver(device: DeviceState): boolean {
@@ -48,8 +56,9 @@ export function requireVfioDriver(snapshot: Snapshot, device: DeviceState): void
   if (foreign.length > 0) throw groupNotViable(snapshot.machine, device, foreign);
 }
 
-function spoilsGroup(device: DeviceState): boolean {
-  return device.driver !== undefined && !harmlessDrivers.includes(device.driver) && !hasVfioDriver(device);
+/** Whether a device of the group is on a driver that does DMA of its own, which keeps VFIO from the whole group. */
+export function spoilsGroup(device: DeviceState): boolean {
+  return device.driver !== undefined && !leavesGroup(device.driver) && !hasVfioDriver(device);
 }
 
 function wrongDriver(machine: Machine, device: DeviceState): IospanError {

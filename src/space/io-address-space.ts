@@ -1,4 +1,5 @@
 import { IospanError } from "../errors.js";
+import type { IovaRange } from "../iova.js";
 import { kernelName } from "../machine/device-name.js";
 import { requireIommu } from "../machine/iommus.js";
 import type { DeviceState, Machine } from "../machine/machine.js";
@@ -125,6 +126,11 @@ export class IoAddressSpace implements AsyncDisposable {
   /** What is mapped, ascending by IOVA. */
   get mappings(): readonly Mapping[] {
     return this.#mappings.records.map((record) => new Mapping(this.#owner, record));
+  }
+
+  /** Where the last 64 mappings were that have ended, the latest last: what a device that is late still has in mind. */
+  get recentlyUnmapped(): readonly IovaRange[] {
+    return this.#mappings.recentlyUnmapped;
   }
 
   /** Why the space takes no more work: a failure that could not be undone. */

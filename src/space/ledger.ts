@@ -32,9 +32,18 @@ export function during<T>({ memory }: MappingRecord, work: () => Promise<T>): Pr
   return memory.during?.(work) ?? work();
 }
 
+/** A device that is late is late by a few mappings, and they hold no memory. */
+const RECENT = 64;
+
 /** The mappings that every IOMMU of a space has to have, by IOVA. What is valid or free is the allocator's business. */
 export class Ledger {
   readonly #records = new Map<Iova, MappingRecord>();
+  readonly #recent: IovaRange[] = [];
+
+  /** Where the last {@link RECENT} mappings were that are gone, the latest last. */
+  get recentlyDeleted(): readonly IovaRange[] {
+    return [...this.#recent];
+  }
 
   has(record: MappingRecord): boolean {
     return this.#records.get(record.iova) === record;
@@ -45,7 +54,9 @@ export class Ledger {
   }
 
   delete(record: MappingRecord): void {
-    this.#records.delete(record.iova);
+    if (!this.#records.delete(record.iova)) return;
+    this.#recent.push(rangeOf(record));
+    if (this.#recent.length > RECENT) this.#recent.shift();
   }
 
   /** Ascending by IOVA. */

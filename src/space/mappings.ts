@@ -1,5 +1,5 @@
 import { IospanError } from "../errors.js";
-import { hex } from "../iova.js";
+import { hex, type IovaRange } from "../iova.js";
 import type { Machine } from "../machine/machine.js";
 import { failuresOf, withFailures } from "../vfio/failures.js";
 import type { Region } from "../vfio/region.js";
@@ -47,6 +47,10 @@ export class Mappings {
   /** Ascending by IOVA. */
   get records(): readonly MappingRecord[] {
     return this.#ledger.sorted();
+  }
+
+  get recentlyUnmapped(): readonly IovaRange[] {
+    return this.#ledger.recentlyDeleted;
   }
 
   has(record: MappingRecord): boolean {

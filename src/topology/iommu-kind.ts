@@ -28,6 +28,10 @@ const BY_NAME: readonly (readonly [RegExp, IommuKind])[] = [
   [/^smmu\./, "arm,smmu"],
   [/^dmar\d+$/, "intel"],
   [/^ivhd\d+$/, "amd"],
+  [/^mtk-iommu\./, "mediatek"],
+  [/^msm-smmu\./, "msm"],
+  [/^apple-dart\./, "apple"],
+  [/^riscv-iommu@/, "riscv"],
 ];
 
 /** The kind of an IOMMU with these `compatible` strings. */
@@ -73,4 +77,30 @@ const CHOICES: Readonly<Record<IommuKind, Choice | undefined>> = {
 /** Undefined where it is not known. */
 export function choiceOf(kind: IommuKind): Choice | undefined {
   return CHOICES[kind];
+}
+
+/** What people call it. */
+const WORDS: Readonly<Partial<Record<IommuKind, string>>> = {
+  "arm,smmu-v3": "Arm SMMUv3",
+  "arm,smmu": "Arm SMMU (v1, v2)",
+  intel: "Intel VT-d",
+  amd: "AMD-Vi",
+  virtio: "virtio-iommu",
+  riscv: "RISC-V IOMMU",
+  exynos: "Exynos SysMMU",
+  apple: "Apple DART",
+  mediatek: "MediaTek M4U",
+  renesas: "Renesas IPMMU",
+  tegra: "Tegra SMMU",
+  rockchip: "Rockchip IOMMU",
+  allwinner: "Allwinner IOMMU",
+  qcom: "Qualcomm IOMMU",
+  msm: "Qualcomm MSM IOMMU",
+  omap: "OMAP IOMMU",
+  sprd: "Unisoc IOMMU",
+};
+
+/** The kind in words: `Arm SMMUv3`. @internal */
+export function kindText(kind: IommuKind): string {
+  return WORDS[kind] ?? "IOMMU";
 }

@@ -4,6 +4,10 @@ import type { Topology, TopologyDevice, TopologyIommu } from "./topology.js";
 export interface TopologySelection {
   /** Text in the name, kind or path of an IOMMU. */
   readonly iommu?: string | undefined;
+  /** A group's number, or `none` for devices that are known to be in none. */
+  readonly group?: number | "none" | undefined;
+  /** A bus of Linux's: `pci`, `platform`. */
+  readonly bus?: string | undefined;
   /** A driver's name, or `none` for devices that have none. */
   readonly driver?: string | undefined;
   /** Text in the name, path or `compatible` of a device. */
@@ -12,8 +16,9 @@ export interface TopologySelection {
 
 /** A part of a topology: the devices that are wanted, with their IOMMUs and groups, and the findings about them. */
 export function selectTopology(topology: Topology, selection: TopologySelection): Topology {
-  const { iommu, driver, device } = selection;
-  if (iommu === undefined && driver === undefined && device === undefined) return topology;
+  const { iommu, ...ofDevices } = selection;
+  const isAboutDevices = [ofDevices.group, ofDevices.bus, ofDevices.driver, ofDevices.device].some(isGiven);
+  if (iommu === undefined && !isAboutDevices) return topology;
   const wantedIommus = new Set(
     topology.iommus.filter((each) => iommu === undefined || isIommu(each, iommu)).map(({ path }) => path),
   );
@@ -22,9 +27,8 @@ export function selectTopology(topology: Topology, selection: TopologySelection)
       (iommu === undefined || each.links.some((link) => wantedIommus.has(link.iommu))) && isDevice(each, selection),
   );
   // Only where nothing but IOMMUs are asked for are those wanted that nothing is behind.
-  const onlyIommus = driver === undefined && device === undefined;
   const linked = new Set(devices.flatMap(({ links }) => links.map((link) => link.iommu)));
-  const iommus = topology.iommus.filter(({ path }) => wantedIommus.has(path) && (onlyIommus || linked.has(path)));
+  const iommus = topology.iommus.filter(({ path }) => wantedIommus.has(path) && (!isAboutDevices || linked.has(path)));
   return { ...topology, ...restOf(topology, devices), devices: withLinksTo(devices, iommus), iommus };
 }
 
@@ -50,10 +54,19 @@ function isIommu({ name, kind, paths }: TopologyIommu, text: string): boolean {
   return contains([name, kind, ...Object.values(paths)], text);
 }
 
-function isDevice(device: TopologyDevice, { driver, device: text }: TopologySelection): boolean {
-  const isDriven = driver === undefined || (driver === "none" ? device.driver === null : device.driver === driver);
+const isGiven = (value: unknown) => value !== undefined;
+
+function isDevice(device: TopologyDevice, { group, bus, driver, device: text }: TopologySelection): boolean {
+  const isGrouped = group === undefined || device.group === (group === "none" ? null : group);
+  const isDriven = driver === undefined || device.driver === (driver === "none" ? null : driver);
+  const isOnBus = bus === undefined || device.bus === bus;
   const { name, paths, compatible } = device;
-  return isDriven && (text === undefined || contains([name, ...Object.values(paths), ...compatible], text));
+  return (
+    isGrouped &&
+    isDriven &&
+    isOnBus &&
+    (text === undefined || contains([name, ...Object.values(paths), ...compatible], text))
+  );
 }
 
 function contains(texts: readonly string[], wanted: string): boolean {

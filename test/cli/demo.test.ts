@@ -47,7 +47,7 @@ describe("iospan demo", () => {
     expect(plain.exitCode).toBe(0);
     expect(wide(plain.stdout)).toEqual([]);
     expect(plain.stdout).not.toMatch(/ $/m);
-    const coloured = await capture(["demo", "--chip", name], { terminal: true });
+    const coloured = await capture(["demo", "--chip", name], { terminal: true, columns: 80 });
     expect(coloured.stdout).toContain("\u001b[32m");
     expect(stripVTControlCharacters(coloured.stdout)).toBe(plain.stdout);
   });
@@ -177,7 +177,7 @@ describe("--chip", () => {
 
 describe("--json", () => {
   it("has the shape that programs rely on, and nothing else on either stream", async () => {
-    const { exitCode, stdout, stderr } = await capture(["demo", "--json"], { terminal: true });
+    const { exitCode, stdout, stderr } = await capture(["demo", "--json"], { terminal: true, env: { TERM: "dumb" } });
     expect([exitCode, stderr]).toEqual([0, ""]);
     const result = JSON.parse(stdout);
     const name = expect.any(String);
@@ -217,7 +217,7 @@ describe("--trace", () => {
 
   it("is broken into 80 columns on a terminal, and one line a call in a file", async () => {
     const argv = ["demo", "--trace", "-a", "mirrored"];
-    const terminal = (await capture(argv, { terminal: true })).stderr;
+    const terminal = (await capture(argv, { terminal: true, columns: 80 })).stderr;
     expect(wide(terminal)).toEqual([]);
     const lines = (await capture(argv)).stderr.trimEnd().split("\n").slice(1);
     const [stages, calls] = [lines.filter((each) => /^─/.test(each)), lines.filter((each) => /^\w/.test(each))];

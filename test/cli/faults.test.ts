@@ -107,7 +107,10 @@ describe("iospan faults --json", () => {
     expect(result).toMatchObject({ version: 1, lines: 7, faults: 2 });
     const [first, second] = result.groups;
     expect(first).toMatchObject({ count: 1, first: { line: 1, time: "12.000000", uptime: 12 } });
-    expect(Object.keys(first)).toEqual(["count", "first", "last", "summary", "meaning", "advice", "fault"]);
+    expect(Object.keys(first)).toEqual([
+      ...["count", "first", "last", "summary", "meaning", "advice", "origin", "fault"],
+    ]);
+    expect(first.origin).toBeNull();
     expect(first.fault).toEqual({
       format: "arm-smmu-v3",
       type: "F_TRANSLATION",

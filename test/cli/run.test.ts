@@ -1,6 +1,8 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
+import { bugFailure } from "../../src/cli/failure.js";
 import { packageFile } from "../../src/cli/package-files.js";
+import { run } from "../../src/cli/run.js";
 import { capture } from "./support/captured.js";
 
 const { version } = JSON.parse(readFileSync(packageFile("package.json"), "utf8"));
@@ -92,5 +94,46 @@ describe("wrong usage", () => {
     expect(error.code).toMatch(/^ERR_IOSPAN_/);
     expect(error.message).toContain(message);
     expect(error.hint).toContain(hint);
+  });
+});
+
+describe("a bug of iospan's", () => {
+  const broken = (error: unknown) => {
+    const stream = () => {
+      const written: string[] = [];
+      return { write: (text: string) => written.push(text), text: () => written.join("") };
+    };
+    const [stdout, stderr] = [stream(), stream()];
+    // What is asked for first, and not guarded, is the environment.
+    let asked = 0;
+    const hurt = (env: Readonly<Record<string, string>>) =>
+      new Proxy(env, {
+        get: (target, key: string) => {
+          if (key === "COLUMNS" && asked++ === 0) return "";
+          if (key === "NO_COLOR" && stdout.text() === "" && asked++ === 1) throw error;
+          return target[key];
+        },
+      });
+    return { stdout, stderr, hurt };
+  };
+
+  it("is told in a line, with its own exit code, and its trace for those who ask", async () => {
+    const bug = new TypeError("x is not a function");
+    const { stdout, stderr, hurt } = broken(bug);
+    expect(await run(["topology", "-t", "dual-smmu"], { stdout, stderr, env: hurt({}) })).toBe(70);
+    expect(stderr.text()).toContain("error: iospan did what it must not: TypeError: x is not a function");
+    expect(stderr.text().replace(/\n {7}/g, " ")).toContain("IOSPAN_DEBUG=1");
+    expect(stderr.text()).not.toContain(" at ");
+    const traced = broken(bug);
+    expect(await run(["topology", "-t", "dual-smmu"], { ...traced, env: traced.hurt({ IOSPAN_DEBUG: "1" }) })).toBe(70);
+    expect(traced.stderr.text()).toMatch(/^ +at .*run\.test\.ts/m);
+  });
+
+  it("is JSON with --json, and not a failure to write", () => {
+    expect(bugFailure(new Error("a\nb"), {})).toMatchObject({
+      code: "ERR_IOSPAN_BUG",
+      message: "iospan did what it must not: Error: a",
+    });
+    expect(bugFailure("text", { IOSPAN_DEBUG: "0" }).message).toBe("iospan did what it must not: text");
   });
 });

@@ -26,7 +26,7 @@ describe("a failure at the k-th of eight", () => {
       using memory = DmaMemory.allocate({ syscalls }, 4096);
       for (const asked of [0x40_0000n, undefined]) {
         syscalls.fault = failing(call, nth, 12);
-        await refused("ERR_IOSPAN_MEMLOCK", () => space.map(memory, { iova: asked }));
+        await refused("ERR_IOSPAN_NO_MEMORY", () => space.map(memory, { iova: asked }));
         syscalls.fault = undefined;
         expect([mappedIn(many.kernel), many.kernel.pinnedPages]).toEqual([[], 0]);
         consistent(space, 0);

@@ -1,8 +1,11 @@
+import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { packageFile } from "../../src/cli/package-files.js";
 import { explainFault } from "../../src/faults/explain-fault.js";
 import { groupFaults } from "../../src/faults/fault-groups.js";
 import { FaultReader, readFaults } from "../../src/faults/fault-reader.js";
+import { topologyOfDeviceTree } from "../../src/topology/topology-of-device-tree.js";
 import { encodeEvent, rawLines } from "./support/event-log.js";
 
 const event = (streamId: number, inputAddress: bigint, read = true) =>
@@ -33,6 +36,8 @@ const pieces = fc.constantFrom(
   "arm_smmu: 1 callbacks suppressed",
 );
 
+const topology = topologyOfDeviceTree(readFileSync(packageFile("chips/dual-smmu.dts")), "chip");
+
 describe("reading a kernel log", () => {
   it("never fails, whatever is in it, and what it finds can be explained", () => {
     const junk = fc.oneof(
@@ -42,7 +47,10 @@ describe("reading a kernel log", () => {
     fc.assert(
       fc.property(fc.array(junk, { maxLength: 12 }), (lines) => {
         const { faults } = readFaults(lines);
-        for (const fault of faults) expect(explainFault(fault).summary).not.toBe("");
+        for (const fault of faults) {
+          expect(explainFault(fault).summary).not.toBe("");
+          expect(explainFault(fault, undefined, topology).origin?.text).not.toBe("");
+        }
       }),
     );
   });

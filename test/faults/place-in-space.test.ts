@@ -116,6 +116,27 @@ describe("a fault in a space", () => {
     expect(place?.text).toContain("smmu3.0x000000000c020000 lacks it or has stale tables. space.audit() asks");
   });
 
+  it("may be in what was unmapped before the device had finished", async () => {
+    const machine = start();
+    await using space = await open(machine);
+    await using memory = DmaMemory.allocate(machine, 0x2000);
+    await using _neighbour = await space.map(memory, { iova: BAD + 0x10000n });
+    {
+      await using _gone = await space.map(memory, { iova: BAD });
+    }
+    const fault = await faultOf(machine, space, { from: BAD + 0x800n, to: BAD + 0x10000n, via: "port" });
+    const { place } = explainFault(fault, space);
+    expect(place).toMatchObject({ mapping: undefined, unmapped: { start: BAD, end: BAD + 0x1fffn } });
+    expect(place?.text).toContain("inside 0x40000000..0x40001fff, which was unmapped");
+    // Mapped again, it is the mapping that counts.
+    await using _again = await space.map(memory, { iova: BAD, access: "write" });
+    expect(explainFault(fault, space).place).toMatchObject({ unmapped: undefined, allowed: false });
+    // A space that does not remember answers all the same.
+    const { closed, interfaces } = space;
+    const forgetful = { closed, interfaces, mappings: [], interface: (name: string) => space.interface(name) };
+    expect(explainFault(fault, forgetful).place?.text).toBe("nothing is mapped in this space");
+  });
+
   it("may be none of the space's", async () => {
     const machine = start();
     await using space = await open(machine);

@@ -31,7 +31,7 @@ describe("mapping a file", () => {
     ["ENODEV", "ERR_IOSPAN_MAP_MEMORY", /export/],
     ["ENOTTY", "ERR_IOSPAN_NOT_SUPPORTED", /6\.13/],
     ["EEXIST", "ERR_IOSPAN_MAP_OVERLAP", /unmap/],
-    ["ENOMEM", "ERR_IOSPAN_MEMLOCK", /all processes of a user/],
+    ["ENOMEM", "ERR_IOSPAN_NO_MEMORY", /memory\.max/],
     ["ERANGE", "ERR_IOSPAN_MAP_RANGE", /physical/],
     ["EIO", "ERR_IOSPAN_MAP_REFUSED", /dmesg/],
   ] as const)("explains %s", async (answer, code, hint) => {

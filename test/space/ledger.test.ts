@@ -53,4 +53,15 @@ describe("accessOf", () => {
     expect(accessOf(record(0x1000, 4096, { access: limited }), "a")).toBe("read");
     expect(accessOf(record(0x1000, 4096, { access: limited }), "b")).toBeUndefined();
   });
+
+  it("remembers where the last 64 were that are gone, and no memory", () => {
+    const ledger = new Ledger();
+    const records = Array.from({ length: 100 }, (_, index) => record(0x1000 * index, 4096));
+    for (const each of records) ledger.add(each);
+    expect(ledger.recentlyDeleted).toEqual([]);
+    for (const each of records) ledger.delete(each);
+    // What is gone already, is not gone again.
+    for (const each of records) ledger.delete(each);
+    expect(ledger.recentlyDeleted).toEqual(records.slice(36).map(rangeOf));
+  });
 });

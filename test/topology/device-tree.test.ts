@@ -253,3 +253,75 @@ describe("PCI functions of a device tree", () => {
     expect(find(topology, "dma@2,0")).toMatchObject({ domain: undefined, requesterId: 0x10 });
   });
 });
+
+describe("coherence", () => {
+  const coherence = (topology: Topology) =>
+    [...topology.iommus, ...topology.devices].map(({ name, coherent }) => [name, coherent]);
+
+  it("is what the nearest dma-coherent or dma-noncoherent on the way up says", () => {
+    const topology = board(`${iommu("a", "1000000", 1, "dma-coherent;")} ${b}
+      soc { compatible = "simple-bus"; dma-coherent; ${device("in", "iommus = <&a 1>;")}
+        ${device("not", "iommus = <&a 2>; dma-noncoherent;")} };
+      ${device("out", "iommus = <&b 3>;")} ${device("both", "iommus = <&b 4>; dma-coherent; dma-noncoherent;")}`);
+    expect(coherence(topology)).toEqual([
+      ["smmu3.0x0000000001000000", true],
+      ["smmu3.0x0000000002000000", false],
+      ["soc:in", true],
+      ["soc:not", false],
+      ["out", false],
+      ["both", true],
+    ]);
+  });
+
+  it("follows dma-mem, and nothing in circles", () => {
+    const topology = board(`${a} ring: ring { #interconnect-cells = <1>; dma-coherent; };
+      ${device("far", 'iommus = <&a 1>; interconnects = <&ring 1>; interconnect-names = "dma-mem";')}
+      ${device("other", 'iommus = <&a 2>; interconnects = <&ring 1>; interconnect-names = "read";')}
+      ${device("lost", 'iommus = <&a 3>; interconnects = <0x999 1>; interconnect-names = "dma-mem";')}
+      self: self { #interconnect-cells = <0>; iommus = <&a 4>; interconnects = <&self>; interconnect-names = "dma-mem"; };`);
+    expect(topology.devices.map(({ name, coherent }) => [name, coherent])).toEqual([
+      ["far", true],
+      ["other", false],
+      ["lost", false],
+      ["self", false],
+    ]);
+  });
+
+  it("is RISC-V's default, and a PCI function's is its host's", () => {
+    const riscv = board(`cpus { #address-cells = <1>; #size-cells = <0>; cpu@0 { compatible = "riscv"; reg = <0>; }; };
+      ${iommu("a", "1000000", 1, "", "riscv,iommu")} ${device("d", "iommus = <&a 1>;")}`);
+    expect(coherence(riscv)).toEqual([
+      ["riscv-iommu@1000000.iommu", true],
+      ["d", true],
+    ]);
+    const pci = board(`${a} pcie@40000000 { device_type = "pci"; #address-cells = <3>; #size-cells = <2>; dma-coherent;
+      linux,pci-domain = <0>; iommu-map = <0 &a 0 0x10000>; dma@2,0 { reg = <0x1000 0 0 0 0>; dma-noncoherent; }; };`);
+    expect(find(pci, "0000:00:02.0").coherent).toBe(true);
+  });
+});
+
+describe("names", () => {
+  it("are the kernel's in sysfs, and in its log", () => {
+    const { iommus } = board(`${a} ${iommu("b", "2000000", 1, "", "mediatek,mt8195-iommu-vdo")}
+      ${iommu("c", "3000000", 1, "", "mediatek,mt2701-m4u")} ${iommu("d", "4000000", 1, "", "apple,t8103-dart")}
+      virtio_mmio@5000000 { compatible = "virtio,mmio"; reg = <0 0x5000000 0 0x200>; };
+      ${iommu("e", "6000000", 1, "", "virtio,pci-iommu")}`);
+    expect(iommus.map(({ name, device: called }) => [name, called])).toEqual([
+      ["smmu3.0x0000000001000000", "1000000.iommu"],
+      ["mtk-iommu.0x0000000002000000", "2000000.iommu"],
+      ["3000000.iommu", "3000000.iommu"],
+      ["apple-dart.4000000.iommu", "4000000.iommu"],
+      ["6000000.iommu", undefined],
+    ]);
+  });
+
+  it("have aliases", () => {
+    const { aliases } = board('aliases { dma0 = "/soc/dma"; sub = "dma0/x"; lost = "nothing/x"; }; soc {};');
+    expect(aliases).toEqual(
+      new Map([
+        ["dma0", "/soc/dma"],
+        ["sub", "/soc/dma/x"],
+      ]),
+    );
+  });
+});

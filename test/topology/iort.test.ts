@@ -16,6 +16,7 @@ const mapping = (input: number, count: number, output: number, target: number, s
   single,
 });
 
+const memory = { coherent: false, flags: 0 };
 const its: NodeSpec = { body: { type: "its-group", its: [0] } };
 const smmu = (address: bigint, mappings: readonly IortMapping[] = []): NodeSpec => ({
   body: { type: "smmu-v3", address, model: 0, flags: 0, ownMapping: undefined },
@@ -28,10 +29,10 @@ const board: readonly NodeSpec[] = [
   smmu(0x2b400000n, [mapping(0, 0x10000, 0x10000, 0)]),
   smmu(0x2b500000n, [mapping(0, 0x10000, 0x20000, 0)]),
   {
-    body: { type: "root-complex", segment: 2, ats: true },
+    body: { type: "root-complex", segment: 2, ats: true, memory: { coherent: true, flags: 3 } },
     mappings: [mapping(0, 0x8000, 0x100, 1), mapping(0x8000, 0x8000, 0x1000, 2)],
   },
-  { body: { type: "named-component", name: "\\_SB.DMA0", flags: 0 }, mappings: [mapping(0, 1, 0x42, 2, true)] },
+  { body: { type: "named-component", name: "\\_SB.DMA0", flags: 0, memory }, mappings: [mapping(0, 1, 0x42, 2, true)] },
   {
     body: { type: "rmr", remap: true, ranges: [{ start: 0x8000_0000n, length: 0x10000n }] },
     mappings: [mapping(0, 1, 0x42, 2)],
@@ -68,6 +69,21 @@ describe("an IORT", () => {
     ]);
   });
 
+  it("says what is coherent, and how the kernel's log calls the SMMUs", () => {
+    const nodes: readonly NodeSpec[] = [
+      { body: { type: "pmcg", address: 1n, target: 0, page1: 2n } },
+      { body: { type: "smmu-v3", address: 0x1000n, model: 0, flags: 1, ownMapping: undefined } },
+      { body: { type: "smmu", address: 0x2000n, span: 0x1000n, model: 1, flags: 1 } },
+      { body: { type: "smmu", address: 0x3000n, span: 0x1000n, model: 1, flags: 2 } },
+    ];
+    expect(topologyOfAcpi(iortTable(nodes)).iommus.map(({ device, coherent }) => [device, coherent])).toEqual([
+      ["arm-smmu-v3.1.auto", true],
+      ["arm-smmu.2.auto", false],
+      ["arm-smmu.3.auto", true],
+    ]);
+    expect(topologyOfAcpi(iortTable(board)).devices.map(({ coherent }) => coherent)).toEqual([true, false]);
+  });
+
   it("finds nothing wrong with a root complex that has an IOMMU for each range of IDs", () => {
     expect(topologyOfAcpi(iortTable(board), "IORT").findings).toEqual([]);
     // What is on it has IDs of its own, out of the root complex's.
@@ -90,14 +106,14 @@ describe("an IORT", () => {
 
   it("ends where nodes lead in circles", () => {
     const nodes: readonly NodeSpec[] = [
-      { body: { type: "named-component", name: "A", flags: 0 }, mappings: [mapping(0, 1, 0, 1, true)] },
-      { body: { type: "named-component", name: "B", flags: 0 }, mappings: [mapping(0, 1, 0, 0, true)] },
+      { body: { type: "named-component", name: "A", flags: 0, memory }, mappings: [mapping(0, 1, 0, 1, true)] },
+      { body: { type: "named-component", name: "B", flags: 0, memory }, mappings: [mapping(0, 1, 0, 0, true)] },
     ];
     expect(topologyOfAcpi(iortTable(nodes)).devices.map(({ links }) => links)).toEqual([[], []]);
   });
 
   it("gives a device with two SMMUs a finding", () => {
-    const body: IortBody = { type: "named-component", name: "X", flags: 0 };
+    const body: IortBody = { type: "named-component", name: "X", flags: 0, memory };
     const nodes = [smmu(1n), smmu(2n), { body, mappings: [mapping(0, 1, 1, 0, true), mapping(0, 1, 2, 1, true)] }];
     const { findings } = topologyOfAcpi(iortTable(nodes));
     expect(findings).toMatchObject([{ id: "several-iommus", severity: "warning" }]);
@@ -130,11 +146,12 @@ describe("an IORT", () => {
 const u32 = fc.nat(0xffff_ffff);
 const u64 = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
 const text = fc.stringMatching(/^[\\_A-Z0-9.]{0,12}$/);
+const access = fc.record({ coherent: fc.boolean(), flags: fc.nat(255) });
 const body: fc.Arbitrary<IortBody> = fc.oneof(
   fc.record({ type: fc.constant("its-group" as const), its: fc.array(u32, { maxLength: 4 }) }),
-  fc.record({ type: fc.constant("named-component" as const), name: text, flags: u32 }),
-  fc.record({ type: fc.constant("root-complex" as const), segment: u32, ats: fc.boolean() }),
-  fc.record({ type: fc.constant("smmu" as const), address: u64, span: u64, model: u32 }),
+  fc.record({ type: fc.constant("named-component" as const), name: text, flags: u32, memory: access }),
+  fc.record({ type: fc.constant("root-complex" as const), segment: u32, ats: fc.boolean(), memory: access }),
+  fc.record({ type: fc.constant("smmu" as const), address: u64, span: u64, model: u32, flags: u32 }),
   fc.record({
     type: fc.constant("smmu-v3" as const),
     address: u64,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { readChip } from "../../src/cli/chip-file.js";
+import { Folder } from "../../src/cli/machine/folder.js";
 import { shippedChips } from "../../src/cli/package-files.js";
-import { Folder } from "../../src/cli/topology/folder.js";
 import { simulate } from "../../src/sim/simulate.js";
 import { mergeTopologies } from "../../src/topology/merge.js";
 import { topologyOfSysfs } from "../../src/topology/sysfs/topology-of-sysfs.js";
@@ -32,7 +32,7 @@ const iort = (smmu: 0 | 1) =>
         body: { type: "smmu-v3" as const, address, model: 0, flags: 0, ownMapping: undefined },
       })),
       {
-        body: { type: "root-complex", segment: 0, ats: false },
+        body: { type: "root-complex", segment: 0, ats: false, memory: { coherent: true, flags: 3 } },
         mappings: [{ input: 0, last: 0xffff, output: 0x20000, target: smmu, single: false }],
       },
     ]),
@@ -113,6 +113,88 @@ describe("a merge", () => {
     });
   });
 
+  it("says which of several IOMMUs the kernel has taken, and whether its driver is known to", () => {
+    const several = (entries: string) => mergeTopologies([live(), tree(changed("iommus = <&smmu1 0x42>", entries))]);
+    const asKnown = several("iommus = <&smmu1 0x42>, <&smmu0 0x43>").findings;
+    expect(asKnown).toMatchObject([{ id: "several-iommus", severity: "warning" }]);
+    expect(asKnown[0]?.text).toBe(
+      `${PORT} has several IOMMUs, says the device tree: smmu3.0x000000000c020000, smmu3.0x000000000c000000; the kernel has ` +
+        "it behind smmu3.0x000000000c020000, the first, as its driver does, and gives it the IDs meant for the others as " +
+        "well: through the others its DMA does not come",
+    );
+    const otherwise = several("iommus = <&smmu0 0x43>, <&smmu1 0x42>").findings;
+    expect(otherwise).toMatchObject([{ id: "several-iommus", severity: "warning" }]);
+    expect(otherwise[0]?.text).toMatch(/behind smmu3\.0x000000000c020000, where its driver is known to use the first$/);
+  });
+
+  it("knows drivers that use all of several IOMMUs", () => {
+    const kernel = live();
+    const exynos = (topology: Topology): Topology => ({
+      ...topology,
+      iommus: topology.iommus.map((each) => ({ ...each, kind: "exynos" })),
+    });
+    const source = changed("iommus = <&smmu1 0x42>", "iommus = <&smmu1 0x42>, <&smmu0 0x43>");
+    const firmware = exynos(tree(source));
+    const devices = firmware.devices.map((each) => ({
+      ...each,
+      links: each.links.map((link) => ({ ...link, used: true })),
+    }));
+    const merged = mergeTopologies([exynos(kernel), { ...firmware, devices, findings: [] }]);
+    expect(merged.findings).toMatchObject([{ id: "several-iommus", severity: "note" }]);
+    expect(find(merged, PORT).links.map(({ used }) => used)).toEqual([true, true]);
+  });
+
+  it("finds a device that is there though the device tree switches it off", () => {
+    const off = tree(changed("port: dma-port@9030000 {", 'port: dma-port@9030000 { status = "disabled";'));
+    const { findings } = mergeTopologies([live(), off]);
+    expect(findings).toMatchObject([
+      {
+        id: "enabled-differs",
+        text: `${PORT} is there, says the kernel, and disabled by the device tree (its status is disabled)`,
+      },
+    ]);
+  });
+
+  it("finds addresses that firmware keeps and the kernel does not", () => {
+    const kept = (start: bigint, end: bigint): Topology => {
+      const firmware = tree();
+      const reserved = [{ start, end, type: "reserved" }];
+      return {
+        ...firmware,
+        devices: firmware.devices.map((each) => (each.name === PORT ? { ...each, reserved } : each)),
+      };
+    };
+    const { findings } = mergeTopologies([live(), kept(0x8000000n, 0x8100000n)]);
+    expect(findings).toMatchObject([
+      {
+        id: "reserved-differs",
+        severity: "warning",
+        text: `the device tree keeps 0x8000000 to 0x8100000 for ${PORT}, and the kernel does not reserve it in group 2`,
+      },
+    ]);
+    expect(mergeTopologies([live(), kept(0x8000000n, 0x80fffffn)]).findings).toEqual([]);
+    const unread = live();
+    const groups = unread.groups.map((group) => ({ ...group, reserved: [] }));
+    expect(mergeTopologies([{ ...unread, groups }, kept(0x1000n, 0x1fffn)]).findings).toEqual([]);
+  });
+
+  it("carries what firmware alone knows: coherence, aliases; and the kernel's names of devices", () => {
+    const named = changed(
+      "gic: interrupt-controller",
+      'aliases { dma0 = "/dma-port@9030000"; }; gic: interrupt-controller',
+    );
+    const merged = mergeTopologies([live(), tree(named)]);
+    expect(merged.aliases?.get("dma0")).toBe("/dma-port@9030000");
+    expect(merged.iommus.map(({ device, coherent }) => [device, coherent])).toEqual([
+      ["c000000.iommu", true],
+      ["c020000.iommu", true],
+    ]);
+    expect(find(merged, PORT).coherent).toBe(true);
+    // Of a function without a node its host's holds.
+    expect(find(mergeTopologies([live(), iort(0)]), FUNCTION).coherent).toBe(true);
+    expect(live().devices.every(({ coherent }) => coherent === undefined)).toBe(true);
+  });
+
   it("keeps the links that the kernel does not use, as such", () => {
     const source = changed("iommus = <&smmu1 0x42>", "iommus = <&smmu1 0x42>, <&smmu0 0x43>");
     const { links } = find(mergeTopologies([live(), tree(source)]), PORT);
@@ -120,6 +202,30 @@ describe("a merge", () => {
       ["sysfs", true],
       ["iommus", false],
     ]);
+  });
+
+  it("gives platform devices the IDs of an IORT's components, which are named by their place in ACPI's namespace", () => {
+    using tree = new SysfsTree();
+    const smmu = "smmu3.0x0000000000001000";
+    tree.iommu(smmu, "platform/arm-smmu-v3.0.auto");
+    tree.group(4, "");
+    tree.device({ bus: "platform", name: "ACME0001:00", parent: "platform", group: 4, iommu: smmu });
+    tree.file("/sys/devices/platform/ACME0001:00/uevent", "MODALIAS=acpi:ACME0001:\n");
+    tree.file("/sys/devices/LNXSYSTM:00/ACME0001:00/path", "\\_SB_.DMA0\n");
+    tree.link("/sys/devices/platform/ACME0001:00/firmware_node", "/sys/devices/LNXSYSTM:00/ACME0001:00");
+    const table = iortTable([
+      { body: { type: "smmu-v3", address: 0x1000n, model: 0, flags: 0, ownMapping: undefined } },
+      {
+        body: { type: "named-component", name: "\\_SB_.DMA0", flags: 0, memory: { coherent: true, flags: 3 } },
+        mappings: [{ input: 0, last: 0, output: 0x42, target: 0, single: true }],
+      },
+    ]);
+    const merged = mergeTopologies([topologyOfSysfs(new Folder(tree.host("/sys"))), topologyOfAcpi(table, "IORT")]);
+    expect(merged.devices).toMatchObject([
+      { name: "ACME0001:00", coherent: true, links: [{ via: "sysfs", ids: [{ first: 0x42, count: 1 }] }] },
+    ]);
+    expect(merged.findings).toEqual([]);
+    expect(merged.iommus).toMatchObject([{ name: smmu, device: "arm-smmu-v3.0.auto" }]);
   });
 
   it("knows the units of Intel and AMD again, by address and by name", () => {

@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { readChip } from "../../src/cli/chip-file.js";
-import { Folder } from "../../src/cli/topology/folder.js";
+import { Folder } from "../../src/cli/machine/folder.js";
 import { machineOne } from "../../src/sim/linux/machine-one.js";
 import { simulate } from "../../src/sim/simulate.js";
 import { topologyOfSysfs } from "../../src/topology/sysfs/topology-of-sysfs.js";
@@ -77,7 +77,36 @@ describe("a topology of sysfs", () => {
       ["dmar7", "intel", []],
     ]);
     expect(iommus[1]?.paths["device-tree"]).toBe("/iommu@fdab9000");
+    // Intel's units are no device of their own, AMD's are PCI functions.
+    expect(iommus.map(({ device }) => device)).toEqual([undefined, "fdab9000.iommu", "0000:00:00.2", undefined]);
     expect(devices).toMatchObject([{ name: "dprc.1", bus: "fsl-mc", group: 3, driver: null }]);
+  });
+
+  it("takes what a device's uevent says, and looks further where there is none or it says too little", () => {
+    using tree = new SysfsTree();
+    const board = { parent: "pci0000:00", driver: "nvme", group: 3, iommu: "dmar0" } as const;
+    tree.iommu("dmar0", "virtual");
+    tree.group(3, "");
+    tree.device({ bus: "pci", name: "0000:00:02.0", ...board });
+    tree.device({ bus: "pci", name: "0000:00:03.0", ...board });
+    tree.device({ bus: "platform", name: "4000.dma", parent: "platform" });
+    const home = "/sys/devices/pci0000:00/0000:00:02.0";
+    const before = read(tree);
+    tree.file(`${home}/uevent`, "DRIVER=nvme\nPCI_CLASS=10802\nPCI_ID=1B36:0010\nPCI_SLOT_NAME=0000:00:02.0\n");
+    tree.file("/sys/devices/pci0000:00/0000:00:03.0/uevent", "DRIVER=other\n");
+    tree.file(
+      "/sys/devices/platform/4000.dma/uevent",
+      "OF_NAME=dma\nOF_FULLNAME=/soc/dma@4000\nOF_COMPATIBLE_0=acme,dma2\nOF_COMPATIBLE_1=acme,dma\nOF_COMPATIBLE_N=2\n",
+    );
+    const after = read(tree);
+    const [quick, slow, port] = ["0000:00:02.0", "0000:00:03.0", "4000.dma"].map(
+      (name) => after.devices.find((each) => each.name === name)!,
+    );
+    const pci = { vendor: 0x1b36, device: 0x10, class: 0x10802 };
+    expect(quick).toEqual({ ...before.devices.find(({ name }) => name === "0000:00:02.0"), pci });
+    expect(slow).toEqual(before.devices.find(({ name }) => name === "0000:00:03.0"));
+    expect(port).toMatchObject({ driver: null, compatible: ["acme,dma2", "acme,dma"], group: null, links: [] });
+    expect(port?.paths["device-tree"]).toBe("/soc/dma@4000");
   });
 
   it("says so where there is no IOMMU", () => {

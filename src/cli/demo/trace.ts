@@ -2,7 +2,8 @@ import type { Syscalls } from "../../syscalls/syscalls.js";
 import { traced } from "../../syscalls/traced.js";
 import type { Streams } from "../streams.js";
 import { painter, wantsColours } from "../text/colours.js";
-import { faint, type Line, line, strong, WIDTH } from "../text/line.js";
+import { faint, type Line, line, strong } from "../text/line.js";
+import { outputWidth } from "../text/output-width.js";
 import { wrap } from "../text/wrap.js";
 import type { ApproachName } from "./approaches.js";
 
@@ -20,15 +21,19 @@ export function stageMarker({ stderr, env }: Streams): (what: string) => Promise
  */
 export function callTracer({ stderr, env }: Streams): (approach: ApproachName, inner: Syscalls) => Syscalls {
   const paint = painter(wantsColours(stderr, env));
+  const width = outputWidth(stderr, env);
   const write = (each: Line) => void stderr.write(`${paint(each)}\n`);
   return (approach, inner) => {
-    write(line(strong(`── ${approach} ${"─".repeat(WIDTH - approach.length - 4)}`)));
-    return traced(inner, (text) => tracedLines(text, stderr.isTTY === true).forEach(write), { sysfs: "writes" });
+    write(line(strong(`── ${approach} ${"─".repeat(width - approach.length - 4)}`)));
+    return traced(inner, (text) => tracedLines(text, stderr.isTTY === true ? width : undefined).forEach(write), {
+      sysfs: "writes",
+    });
   };
 }
 
-function tracedLines(text: string, terminal: boolean): readonly Line[] {
-  return terminal ? wrap(coloured(text), WIDTH, INDENT) : [coloured(text)];
+/** @param width of a terminal; undefined for a file */
+function tracedLines(text: string, width: number | undefined): readonly Line[] {
+  return width === undefined ? [coloured(text)] : wrap(coloured(text), width, INDENT);
 }
 
 /** What matters is the call and its answer, less so the struct between them. */

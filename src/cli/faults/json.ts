@@ -1,28 +1,41 @@
-import { explainFault } from "../../faults/explain-fault.js";
 import type { FaultNotice, IommuFault } from "../../faults/fault.js";
 import type { FaultGroup } from "../../faults/fault-groups.js";
+import type { FaultOrigin } from "../../faults/fault-origin.js";
 import { hex } from "../../iova.js";
+import type { Explain } from "./explainer.js";
 import { type Finding, type Findings, faultCount } from "./findings.js";
 
 /** Changes when a member changes its meaning or goes; new ones may come. */
 const VERSION = 1;
 
 /** A log's findings for programs. Addresses are text, `0x…`, since numbers are not exact; what is not known is null. */
-export function reportJson(findings: Findings) {
+export function reportJson(findings: Findings, explain: Explain) {
   const { source, lines, groups, notices } = findings;
   const faults = faultCount(findings);
-  return { version: VERSION, source, lines, faults, groups: groups.map(groupJson), notices: notices.map(noticeJson) };
+  const told = groups.map((group) => groupJson(group, explain));
+  return { version: VERSION, source, lines, faults, groups: told, notices: notices.map(noticeJson) };
 }
 
 /** One finding of a log that is followed. */
-export function itemJson({ group, notice }: Finding) {
+export function itemJson({ group, notice }: Finding, explain: Explain) {
   if (notice !== undefined) return { version: VERSION, notice: noticeJson(notice) };
-  return { version: VERSION, group: group === undefined ? null : groupJson(group) };
+  return { version: VERSION, group: group === undefined ? null : groupJson(group, explain) };
 }
 
-function groupJson({ first, last, count }: FaultGroup) {
-  const { summary, meaning, advice } = explainFault(first);
-  return { count, first: whenJson(first), last: whenJson(last), summary, meaning, advice, fault: faultJson(first) };
+function groupJson({ first, last, count }: FaultGroup, explain: Explain) {
+  const { summary, meaning, advice, origin } = explain(first);
+  const when = { first: whenJson(first), last: whenJson(last) };
+  return { count, ...when, summary, meaning, advice, origin: originJson(origin), fault: faultJson(first) };
+}
+
+/** Null where no sources were asked. A driver or a group is null where there is none, and where no source tells. */
+function originJson(origin: FaultOrigin | undefined) {
+  if (origin === undefined) return null;
+  const { iommu, from, devices, text } = origin;
+  const told = devices.map(({ name, path, driver, group }) => {
+    return { name, path: path ?? null, driver: driver ?? null, group: group ?? null };
+  });
+  return { iommu: iommu ?? null, from, devices: told, text };
 }
 
 function noticeJson(notice: FaultNotice) {

@@ -7,7 +7,8 @@ import { type Chunk, linesOf } from "./lines.js";
 
 /** The argument that means the standard input. */
 export const STANDARD_INPUT = "-";
-const KMSG = "/dev/kmsg";
+/** This machine's log. */
+export const KMSG = "/dev/kmsg";
 
 /** A kernel log that is being read. */
 export interface OpenLog {

@@ -1,4 +1,3 @@
-import { explainFault } from "../../faults/explain-fault.js";
 import type { FaultNotice, IommuFault, LogTime } from "../../faults/fault.js";
 import type { FaultGroup } from "../../faults/fault-groups.js";
 import { hex } from "../../iova.js";
@@ -6,12 +5,13 @@ import { bad, faint, good, type Line, line, name, notice as noticed, type Span, 
 import { counted } from "../text/quantity.js";
 import { padEnd, shorten } from "../text/width.js";
 import { wrap } from "../text/wrap.js";
+import type { Explain } from "./explainer.js";
 import { type Findings, faultCount } from "./findings.js";
 
 const LABEL_WIDTH = 11;
 
 /** Everything that was found in a log. */
-export function renderReport(findings: Findings): readonly Line[] {
+export function renderReport(findings: Findings, explain: Explain): readonly Line[] {
   const { source, lines, groups, notices } = findings;
   const where = ` in ${shorten(source, 40)}`;
   const total = faultCount(findings);
@@ -19,8 +19,8 @@ export function renderReport(findings: Findings): readonly Line[] {
     total === 0
       ? line(good("no IOMMU faults"), where, faint(`  ${counted(lines, "line")}`))
       : line(bad(counted(total, "IOMMU fault")), where, faint(repeats(total, groups.length)));
-  const said = new Map<string, number>();
-  const parts = groups.map((group, index) => renderGroup(group, index + 1, said));
+  const words = { explain, said: new Map<string, number>() };
+  const parts = groups.map((group, index) => renderGroup(group, index + 1, words));
   return [...wrap(title, WIDTH), ...[...parts, notices.flatMap(renderNotice)].flatMap(separated)];
 }
 
@@ -32,22 +32,27 @@ function separated(part: readonly Line[]): readonly Line[] {
   return part.length === 0 ? [] : [[], ...part];
 }
 
-/**
- * A fault, and how often it is there.
- * @param said what has been explained, and with which number, which is not done twice.
- */
+/** Where the words for faults come from. */
+export interface Words {
+  readonly explain: Explain;
+  /** What has been explained, and with which number, which is not done twice. */
+  readonly said: Map<string, number>;
+}
+
+/** A fault, and how often it is there. */
 export function renderGroup(
   { first, last, count }: FaultGroup,
   number: number,
-  said: Map<string, number>,
+  { explain, said }: Words,
 ): readonly Line[] {
-  const { summary, meaning, advice } = explainFault(first);
+  const { summary, meaning, advice, origin } = explain(first);
   const before = said.get(meaning + advice);
   said.set(meaning + advice, before ?? number);
   const times = count > 1 ? [noticed(`  ${count} times`)] : [];
   return [
     ...wrap(line(faint(padEnd(String(number), 3)), strong(summary), ...times), WIDTH, 3),
     ...labelled("event", [name(first.type), ...eventFacts(first)]),
+    ...labelled("device", [origin?.text ?? ""]),
     ...labelled("access", [facts(accessFacts(first))]),
     ...labelled("when", [whenText(first, last)]),
     ...(before === undefined ? labelled("means", [meaning]) : labelled("means", [faint(`the same as ${before}`)])),
@@ -56,9 +61,9 @@ export function renderGroup(
 }
 
 /** A fault that has been told. */
-export function renderAgain({ last, count }: FaultGroup): readonly Line[] {
+export function renderAgain({ last, count }: FaultGroup, explain: Explain): readonly Line[] {
   const when = last.time === undefined ? "" : `  ${last.time.text}`;
-  return wrap(line(faint("again  "), explainFault(last).summary, noticed(`  ${count} times`), faint(when)), WIDTH, 7);
+  return wrap(line(faint("again  "), explain(last).summary, noticed(`  ${count} times`), faint(when)), WIDTH, 7);
 }
 
 const NOTICES: Readonly<Record<FaultNotice["kind"], string>> = {

@@ -1,3 +1,5 @@
+import { STANDARD_WIDTH } from "./output-width.js";
+
 /** How a piece of text stands out. */
 export const styles = ["plain", "strong", "faint", "good", "bad", "notice", "name"] as const;
 export type Style = (typeof styles)[number];
@@ -11,8 +13,16 @@ export interface Span {
 /** One line of output, without its end. */
 export type Line = readonly Span[];
 
-/** Characters that no line of output is longer than, whatever the terminal. */
-export const WIDTH = 80;
+/**
+ * Columns that no line of the standard output is longer than. A process has one standard output, so that the command line
+ * says once, when it starts, how wide that is.
+ */
+export let WIDTH: number = STANDARD_WIDTH;
+
+/** Lays out lines for an output of so many columns from now on. @param columns see `outputWidth()` */
+export function setWidth(columns: number): void {
+  WIDTH = columns;
+}
 
 /** A line of pieces; strings are plain. */
 export function line(...pieces: readonly (Span | string)[]): Line {

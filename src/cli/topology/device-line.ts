@@ -15,27 +15,39 @@ export interface LineContext {
   readonly nameWidth: number;
   /** The IOMMU it is shown under; the line names its IOMMUs where there is none. */
   readonly under?: TopologyIommu | undefined;
+  /** Columns that the groups' numbers take, with the word before them. */
+  readonly groupWidth?: number | undefined;
+  /** It is shown under its bus. */
+  readonly isUnderBus?: boolean | undefined;
 }
 
 /** Name, bus, driver, IDs, and what is peculiar about a device, in as many columns as there are. */
 export function deviceLine(device: TopologyDevice, context: LineContext, width: number): Line {
   const most = Math.min(context.nameWidth, MOST_NAME, width);
   const pieces: Span[] = [name(padEnd(shorten(device.name, most), most))];
-  for (const piece of details(device, context)) {
+  for (const piece of fitting(device, context, width - most)) {
     const left = width - lineWidth(pieces) - SEPARATOR.length;
-    if (left < Math.min(8, widthOf(piece.text))) break;
+    // What only explains is left out rather than cut to pieces.
+    if (left < (piece.style === "faint" ? widthOf(piece.text) : Math.min(8, widthOf(piece.text)))) continue;
     pieces.push({ text: SEPARATOR, style: "plain" }, { ...piece, text: shorten(piece.text, left) });
   }
   return line(...pieces);
 }
 
-function details(device: TopologyDevice, { topology, under }: LineContext): readonly Span[] {
+/** Without what a PCI function says it is where there is no room for it beside the rest. */
+function fitting(device: TopologyDevice, context: LineContext, width: number): readonly Span[] {
+  const all = details(device, context);
+  const needed = all.reduce((sum, { text }) => sum + SEPARATOR.length + widthOf(text), 0);
+  return needed > width && device.pci !== undefined ? details({ ...device, pci: undefined }, context) : all;
+}
+
+function details(device: TopologyDevice, { topology, under, isUnderBus }: LineContext): readonly Span[] {
   const { bus, isBus, driver, enabled, disabledBecause, links, pci, reserved } = device;
   const link = links.find(({ iommu }) => iommu === under?.path);
-  const pieces: Span[] = [faint((bus === "pci" ? "PCIe" : bus).padEnd("platform".length))];
+  const pieces: Span[] = isUnderBus === true ? [] : [faint((bus === "pci" ? "PCIe" : bus).padEnd("platform".length))];
   if (pci !== undefined) pieces.push(faint([pci.vendor, pci.device].map((each) => hex4(each)).join(":")));
   if (driver !== undefined) pieces.push(driver === null ? faint("no driver") : good(driver));
-  if (isBus) pieces.push(faint("a bus"));
+  if (isBus && busText(device) !== "") pieces.push(faint(busText(device)));
   if (!enabled) pieces.push(notice(offText(disabledBecause)));
   else if (link?.used === false) pieces.push(notice("not used by Linux"));
   const ids = link === undefined ? "" : idText(link);
@@ -45,6 +57,13 @@ function details(device: TopologyDevice, { topology, under }: LineContext): read
   if (engine !== undefined) pieces.push(faint(`part of ${engine.name}`));
   if (reserved.length > 0) pieces.push(faint(`${counted(reserved.length, "range")} reserved`));
   return pieces;
+}
+
+/** What it stands for besides itself; empty where its name says so (`PCI segment 0000, the rest`). */
+function busText({ bus, domain, compatible, name: own, links, paths }: TopologyDevice): string {
+  if (bus === "pci") return links.some(({ ids }) => ids.some(({ count }) => count > 1)) ? "" : "with all behind it";
+  if (paths.dmar !== undefined) return "";
+  return domain !== undefined || /pci/.test([own, ...compatible].join(" ")) ? "PCI host" : "a bus";
 }
 
 /** Why something is off, in few words. */

@@ -16,11 +16,15 @@ export interface WatchControl {
  * Writes a text, and again whenever it has become another one: a terminal is cleared before, elsewhere one follows the other.
  * @param show makes the text anew.
  */
-export async function watch(show: () => string, stdout: OutputStream, control: WatchControl = {}): Promise<void> {
+export async function watch(
+  show: () => string | Promise<string>,
+  stdout: OutputStream,
+  control: WatchControl = {},
+): Promise<void> {
   const { signal, periodMs = PERIOD_MS } = control;
   let shown: string | undefined;
   while (signal?.aborted !== true) {
-    const text = show();
+    const text = await show();
     if (text !== shown) stdout.write(stdout.isTTY === true ? CLEAR_SCREEN + text : text);
     shown = text;
     // The end of the wait by the signal is the end, and no failure.

@@ -75,7 +75,8 @@ export function boot(description: MachineDescription): Booted {
   const content = { buses, devices, groups, iommus, pools, vfio, showVfioDevices, ...parameters };
   // The backend is built with VFIO's own containers only (drivers/vfio/Kconfig).
   const sys = sysfs(container === "iommufd" ? { ...content, type1Parameters: undefined } : content);
-  const proc = procfs(process, profile.release, physical.pageSize);
+  const ram = banks.reduce((sum, { size }) => sum + size, 0);
+  const proc = procfs(process, { release: profile.release, pageSize: physical.pageSize, memory: ram });
   const files = new FileTree(directory({ sys, proc, dev: deviceNodes(vfio, iommufds, container) }));
   const memory = new MemoryCalls(physical, pools);
   return { profile, clock, log, physical, process, memory, files, vfio, iommufds, devices, iommus, buses };

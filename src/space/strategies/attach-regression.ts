@@ -1,4 +1,5 @@
 import { IospanError } from "../../errors.js";
+import { isBefore } from "../../machine/kernel-release.js";
 import { readAttribute } from "../../machine/sysfs.js";
 import { SyscallError, type Syscalls } from "../../syscalls/syscalls.js";
 import { PerKernel } from "../../vfio/per-kernel.js";
@@ -110,8 +111,10 @@ function releaseOf(syscalls: Syscalls): Release {
   return { name: undefined, cause };
 }
 
-function attachesNowhere(release: string): boolean {
-  const [, major, minor, patch] = /^(\d+)\.(\d+)(?:\.(\d+))?/.exec(release) ?? [];
-  if (Number(major) !== 6) return false;
-  return Number(minor) === 14 || (Number(minor) === 15 && Number(patch ?? 0) <= 2);
+/**
+ * Whether a release, `6.14.0`, is one of those that attach a device to the domain of another SMMUv3 without effect, see above.
+ * @internal
+ */
+export function attachesNowhere(release: string): boolean {
+  return isBefore(release, 6, 14) === false && isBefore(release, 6, 15, 3) === true;
 }

@@ -18,12 +18,36 @@ export interface IortMemoryRange {
   readonly length: bigint;
 }
 
+/** How a device accesses memory (Arm DEN 0049E, table 14). */
+export interface IortMemoryAccess {
+  /** CCA: the device is fully coherent. */
+  readonly coherent: boolean;
+  /** Bit 0, CPM: its way to memory is coherent. Bit 1, DACS: its attributes are cacheable and shareable. Bit 2, CANWBS. */
+  readonly flags: number;
+}
+
 /** What each type of node says besides its mappings. */
 export type IortBody =
   | { readonly type: "its-group"; readonly its: readonly number[] }
-  | { readonly type: "named-component"; readonly name: string; readonly flags: number }
-  | { readonly type: "root-complex"; readonly segment: number; readonly ats: boolean }
-  | { readonly type: "smmu"; readonly address: bigint; readonly span: bigint; readonly model: number }
+  | {
+      readonly type: "named-component";
+      readonly name: string;
+      readonly flags: number;
+      readonly memory: IortMemoryAccess;
+    }
+  | {
+      readonly type: "root-complex";
+      readonly segment: number;
+      readonly ats: boolean;
+      readonly memory: IortMemoryAccess;
+    }
+  | {
+      readonly type: "smmu";
+      readonly address: bigint;
+      readonly span: bigint;
+      readonly model: number;
+      readonly flags: number;
+    }
   | {
       readonly type: "smmu-v3";
       readonly address: bigint;
@@ -128,11 +152,11 @@ function readBody(node: TableBytes, number: number): IortBody {
     case "its-group":
       return { type, its: readIts(node) };
     case "named-component":
-      return { type, name: node.text(29), flags: node.u32(16) };
+      return { type, name: node.text(29), flags: node.u32(16), memory: readMemoryAccess(node, 20) };
     case "root-complex":
-      return { type, segment: node.u32(28), ats: (node.u32(24) & 1) !== 0 };
+      return { type, segment: node.u32(28), ats: (node.u32(24) & 1) !== 0, memory: readMemoryAccess(node, 16) };
     case "smmu":
-      return { type, address: node.u64(16), span: node.u64(24), model: node.u32(32) };
+      return { type, address: node.u64(16), span: node.u64(24), model: node.u32(32), flags: node.u32(36) };
     case "smmu-v3":
       return readSmmuV3(node);
     case "pmcg":
@@ -144,6 +168,10 @@ function readBody(node: TableBytes, number: number): IortBody {
     default:
       return { type: "unknown", number };
   }
+}
+
+function readMemoryAccess(node: TableBytes, at: number): IortMemoryAccess {
+  return { coherent: node.u32(at) === 1, flags: node.u8(at + 7) };
 }
 
 function readIts(node: TableBytes): readonly number[] {

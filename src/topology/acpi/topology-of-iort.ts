@@ -23,7 +23,7 @@ export function topologyOfIort(bytes: Uint8Array, name: string): Topology {
   const devices = nodes.flatMap((node) => deviceOf(iort, node) ?? []);
   return checked({
     sources: [{ kind: "iort", name }],
-    iommus: nodes.flatMap((node) => iommuOf(node) ?? []),
+    iommus: iommusOf(nodes),
     groups: [],
     devices: devices.map((device) => ({ ...device, reserved: reservedFor(device, nodes) })),
     engines: [],
@@ -34,7 +34,24 @@ export function topologyOfIort(bytes: Uint8Array, name: string): Topology {
 
 const pathOf = (node: Pick<IortNode, "offset">) => `IORT@0x${node.offset.toString(16)}`;
 
-function iommuOf(node: IortNode): TopologyIommu | undefined {
+/** What Linux makes platform devices of (drivers/acpi/arm64/iort.c, iort_get_dev_cfg), and how it calls them. */
+const DEVICES: Readonly<Partial<Record<IortNode["body"]["type"], string>>> = {
+  "smmu-v3": "arm-smmu-v3",
+  smmu: "arm-smmu",
+  pmcg: "arm-smmu-v3-pmcg",
+};
+
+/** The kernel numbers them in the table's order, before anything else asks for a number (iort_add_platform_device). */
+function iommusOf(nodes: readonly IortNode[]): readonly TopologyIommu[] {
+  return nodes
+    .filter(({ body }) => DEVICES[body.type] !== undefined)
+    .flatMap((node, index) => iommuOf(node, `${DEVICES[node.body.type]}.${index}.auto`) ?? []);
+}
+
+/** The flags win over what the SMMU says of itself (arm-smmu-v3.c and arm-smmu.c, arm_smmu_device_acpi_probe). */
+const COHERENT_FLAG = { "smmu-v3": 1 << 0, smmu: 1 << 1 } as const;
+
+function iommuOf(node: IortNode, device: string): TopologyIommu | undefined {
   const { body } = node;
   if (body.type !== "smmu" && body.type !== "smmu-v3") return undefined;
   const kind = body.type === "smmu" ? "arm,smmu" : "arm,smmu-v3";
@@ -42,12 +59,14 @@ function iommuOf(node: IortNode): TopologyIommu | undefined {
   return {
     path,
     paths: { iort: path },
-    name: iommuName(kind, body.address, path),
+    name: iommuName({ kind, address: body.address, device }),
     kind,
     compatible: [],
     addresses: [body.address],
     enabled: true,
     disabledBecause: undefined,
+    coherent: (body.flags & COHERENT_FLAG[body.type]) !== 0,
+    device,
   };
 }
 
@@ -56,8 +75,9 @@ function deviceOf(iort: Iort, node: IortNode): TopologyDevice | undefined {
   if (body.type !== "root-complex" && body.type !== "named-component") return undefined;
   const links = linksOf(idRanges(iort, node, "smmu"));
   const path = pathOf(node);
-  const known = { path, paths: { iort: path }, bus: "platform", links, enabled: true };
-  if (body.type === "named-component") return topologyDevice({ ...known, name: body.name || path, isBus: false });
+  const known = { path, paths: { iort: path }, bus: "platform", links, enabled: true, coherent: body.memory.coherent };
+  if (body.type === "named-component")
+    return topologyDevice({ ...known, name: body.name || path, acpi: body.name || undefined, isBus: false });
   const name = `PCI segment ${body.segment.toString(16).padStart(4, "0")}`;
   return topologyDevice({ ...known, name, isBus: true, domain: body.segment });
 }

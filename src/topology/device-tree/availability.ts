@@ -10,11 +10,17 @@ export interface Availability {
 export function availability(node: TreeNode): Availability {
   for (const each of node.ancestry()) {
     const status = each.property("status");
-    // An empty status is not okay either; libfdt and Linux read it alike.
-    const text = status === undefined ? "okay" : (status.texts[0] ?? "");
+    const text = status === undefined ? "okay" : firstText(status.bytes);
     if (text === "okay" || text === "ok") continue;
     const where = each === node ? "its status" : `the status of ${each.path}`;
-    return { enabled: false, disabledBecause: `${where} is ${text === "" ? "empty" : text}` };
+    return { enabled: false, disabledBecause: `${where} is ${text === undefined ? "malformed" : text || "empty"}` };
   }
   return { enabled: true, disabledBecause: undefined };
+}
+
+/** What comes before the first NUL is what Linux compares, and where there is none nothing is okay. */
+function firstText(bytes: Uint8Array): string | undefined {
+  const end = bytes.indexOf(0);
+  if (bytes.length === 0) return "";
+  return end < 0 ? undefined : new TextDecoder().decode(bytes.subarray(0, end));
 }

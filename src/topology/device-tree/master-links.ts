@@ -1,7 +1,9 @@
-import { type IdMap, iommuMap } from "../../devicetree/id-map.js";
+import { IdMap, type IdMapEntry } from "../../devicetree/id-map.js";
 import type { TreeNode } from "../../devicetree/node.js";
 import { choiceOf, kindOfCompatible } from "../iommu-kind.js";
 import type { IdRange, IommuLink } from "../topology.js";
+import { availability } from "./availability.js";
+import { compatibleOf } from "./compatible.js";
 import { type IommuEntry, iommuEntries } from "./iommu-entries.js";
 
 /** How a node is connected with IOMMUs. */
@@ -23,7 +25,8 @@ export function ownLinks(node: TreeNode): MasterLinks {
 /** Links to the IOMMUs of a list, and which of them Linux uses. */
 export function linksOf(entries: readonly IommuEntry[], via: string): readonly IommuLink[] {
   const iommus = [...new Set(entries.map(({ iommu }) => iommu))];
-  const used = usedOf(iommus);
+  // A driver that takes the last one takes that of the last entry, wherever it was named before.
+  const used = usedOf(iommus, entries.at(-1)?.iommu);
   return iommus.map((iommu) => ({
     iommu: iommu.path,
     ids: entries.filter((each) => each.iommu === iommu).flatMap(({ args }) => idsOf(args)),
@@ -36,9 +39,9 @@ export function linksOf(entries: readonly IommuEntry[], via: string): readonly I
  * One that is not available, or has another driver than the first, makes the whole of the device's configuration fail, and
  * nothing translates its DMA (drivers/iommu/of_iommu.c, of_iommu_xlate; iommu.c, iommu_fwspec_init).
  */
-function usedOf(iommus: readonly TreeNode[]): (iommu: TreeNode) => boolean | undefined {
-  const kinds = new Set(iommus.map(({ compatible }) => kindOfCompatible(compatible)));
-  if (iommus.some((iommu) => !iommu.isEnabled)) return () => false;
+function usedOf(iommus: readonly TreeNode[], last: TreeNode | undefined): (iommu: TreeNode) => boolean | undefined {
+  const kinds = new Set(iommus.map((iommu) => kindOfCompatible(compatibleOf(iommu))));
+  if (!iommus.every(isOn)) return () => false;
   if (kinds.size > 1 && !kinds.has("other")) return () => false;
   if (iommus.length === 1) return () => true;
   const [kind = "other"] = kinds;
@@ -46,7 +49,7 @@ function usedOf(iommus: readonly TreeNode[]): (iommu: TreeNode) => boolean | und
   if (choice === undefined) return () => undefined;
   if (choice === "none") return () => false;
   if (choice === "all") return () => true;
-  const chosen = iommus.at(choice === "first" ? 0 : -1);
+  const chosen = choice === "first" ? iommus[0] : last;
   return (iommu) => iommu === chosen;
 }
 
@@ -55,12 +58,19 @@ function idsOf([first, ...rest]: readonly number[]): readonly IdRange[] {
   return [{ first, count: 1, ...(rest.length > 0 ? { rest } : {}) }];
 }
 
+/** What `iommu-map` of a node says, up to where it cannot be followed; undefined where it has none. */
+export function mapOf(node: TreeNode): IdMap | undefined {
+  const property = node.property("iommu-map");
+  return property && new IdMap(property, "#iommu-cells");
+}
+
 /** The links that `iommu-map` of a node makes for the devices on it, one for each IOMMU. */
 export function mapLinks(map: IdMap): readonly IommuLink[] {
-  const targets = [...new Set(map.entries.map(({ target }) => target))];
-  return targets.map((target) => ({
+  const entries = map.entries.filter(({ target }) => isIommu(target));
+  const { usable } = map;
+  return targetsOf(entries).map((target) => ({
     iommu: target.path,
-    ids: map.entries
+    ids: entries
       .filter((each) => each.target === target)
       .map(({ first, length, output, rest }) => ({
         input: first,
@@ -69,7 +79,7 @@ export function mapLinks(map: IdMap): readonly IommuLink[] {
         ...(rest.length > 0 ? { rest } : {}),
       })),
     mask: map.mask,
-    used: target.isEnabled,
+    used: isOn(target) && usable.some((each) => each.target === target),
     via: "iommu-map",
   }));
 }
@@ -79,23 +89,36 @@ export function mapLinks(map: IdMap): readonly IommuLink[] {
  * the IOMMUs of the map, without IDs.
  */
 export function functionLinks(host: TreeNode, requesterId: number | undefined): readonly IommuLink[] {
-  const map = iommuMap(host);
+  const map = mapOf(host);
   if (map === undefined) return [];
   if (requesterId === undefined) return possibleLinks(map);
   const mapped = map.lookUp(requesterId);
-  if (mapped === undefined) return [];
+  if (mapped === undefined || !isIommu(mapped.target)) return [];
   const { target, id, rest } = mapped;
   const range: IdRange = { first: id, count: 1, ...(rest.length > 0 ? { rest } : {}) };
-  return [{ iommu: target.path, ids: [range], used: target.isEnabled, via: "iommu-map" }];
+  return [{ iommu: target.path, ids: [range], used: isOn(target), via: "iommu-map" }];
 }
 
 function possibleLinks(map: IdMap): readonly IommuLink[] {
-  const targets = [...new Set(map.entries.filter(({ length }) => length > 0).map(({ target }) => target))];
+  const targets = targetsOf(map.usable.filter(({ target }) => isIommu(target)));
   const isClear = targets.length === 1;
   return targets.map((target) => ({
     iommu: target.path,
     ids: [],
-    used: isClear || !target.isEnabled ? target.isEnabled : undefined,
+    used: isClear || !isOn(target) ? isOn(target) : undefined,
     via: "iommu-map",
   }));
+}
+
+function targetsOf(entries: readonly IdMapEntry[]): readonly TreeNode[] {
+  return [...new Set(entries.map(({ target }) => target))];
+}
+
+function isOn(iommu: TreeNode): boolean {
+  return availability(iommu).enabled;
+}
+
+/** A row may lead to what is none; Linux finds no driver for it. */
+function isIommu(node: TreeNode): boolean {
+  return node.has("#iommu-cells");
 }

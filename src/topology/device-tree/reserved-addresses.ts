@@ -1,10 +1,11 @@
+import { dmaToRoot } from "../../devicetree/address.js";
 import type { TreeNode } from "../../devicetree/node.js";
 import type { ReservedRegion } from "../../machine/machine.js";
 
 /**
  * I/O virtual addresses that firmware keeps for a device: `iommu-addresses` of the nodes that its `memory-region` names,
- * rows of the device's phandle and a range in the cells of the bus the device is on (drivers/iommu/of_iommu.c,
- * of_iommu_get_resv_regions; drivers/of/address.c, of_translate_dma_region).
+ * rows of the device's phandle and a range in the cells of the bus the device is on, whose `dma-ranges` count
+ * (drivers/iommu/of_iommu.c, of_iommu_get_resv_regions; drivers/of/address.c, of_translate_dma_region).
  */
 export function reservedAddresses(device: TreeNode): readonly ReservedRegion[] {
   const regions = device.property("memory-region")?.cells.flatMap((each) => device.tree.byPhandle(each) ?? []) ?? [];
@@ -21,9 +22,9 @@ function rowsFor(device: TreeNode, region: TreeNode): readonly ReservedRegion[] 
     // The width of the row is the owner's, so that nothing behind an unknown one can be read.
     if (owner === undefined || bus === undefined) break;
     const [address, size] = [bus.addressCells, bus.sizeCells];
-    const start = wide(cells.slice(at + 1, at + 1 + address));
+    const start = owner === device ? dmaToRoot(bus, wide(cells.slice(at + 1, at + 1 + address))) : undefined;
     const length = wide(cells.slice(at + 1 + address, at + 1 + address + size));
-    if (owner === device && length > 0n) {
+    if (start !== undefined && length > 0n) {
       // The kernel keeps a range one to one only where the memory behind it has the same address.
       const direct = physical?.address === start && physical.size === length;
       found.push({ start, end: start + length - 1n, type: direct ? "direct" : "reserved" });

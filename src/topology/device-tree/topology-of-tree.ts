@@ -1,4 +1,4 @@
-import { iommuMap } from "../../devicetree/id-map.js";
+import { fullPaths } from "../../devicetree/aliases.js";
 import type { TreeNode } from "../../devicetree/node.js";
 import type { DeviceTree } from "../../devicetree/tree.js";
 import { IospanError } from "../../errors.js";
@@ -16,10 +16,12 @@ import {
   topologyDevice,
 } from "../topology.js";
 import { availability } from "./availability.js";
+import { isCoherent, isCoherentByDefault } from "./coherence.js";
+import { compatibleOf } from "./compatible.js";
 import type { IommuEntry } from "./iommu-entries.js";
 import { platformName } from "./kernel-name.js";
 import { legacyMasters } from "./legacy-masters.js";
-import { functionLinks, linksOf, mapLinks, ownLinks } from "./master-links.js";
+import { functionLinks, linksOf, mapLinks, mapOf, ownLinks } from "./master-links.js";
 import { isPci, pciNode } from "./pci-node.js";
 import { reservedAddresses } from "./reserved-addresses.js";
 
@@ -37,11 +39,14 @@ class TreeReader {
   readonly #findings: Finding[] = [];
   readonly #legacy: ReadonlyMap<TreeNode, readonly IommuEntry[]>;
   readonly #domains: ReadonlyMap<TreeNode, number>;
+  /** What is coherent where the tree does not say. */
+  readonly #isCoherent: boolean;
 
   constructor(tree: DeviceTree) {
     this.#tree = tree;
     this.#legacy = this.#tolerant(tree.root, () => legacyMasters(tree)) ?? new Map();
     this.#domains = this.#readDomains();
+    this.#isCoherent = this.#tolerant(tree.root, () => isCoherentByDefault(tree)) ?? false;
   }
 
   read(name: string): Topology {
@@ -49,21 +54,22 @@ class TreeReader {
     const devices: TopologyDevice[] = [];
     const memory: TopologyMemory[] = [];
     for (const node of this.#tree.nodes()) {
-      if (isIommu(node)) iommus.push(this.#tolerant(node, () => iommuOf(node)) ?? plainIommu(node));
-      if (isMemory(node)) memory.push(...(this.#tolerant(node, () => memoryOf(node)) ?? []));
+      if (isIommu(node)) iommus.push(this.#tolerant(node, () => iommuOf(node, this.#isCoherent)) ?? plainIommu(node));
+      memory.push(...(this.#tolerant(node, () => memoryOf(node)) ?? []));
       devices.push(...(this.#tolerant(node, () => this.#devicesOf(node)) ?? []));
     }
     const engines = this.#tolerant(this.#tree.root, () => enginesOf(this.#tree, devices)) ?? [];
+    const aliases = aliasesOf(this.#tree);
     const sources = [{ kind: "device-tree" as const, name }];
-    return checked({ sources, iommus, groups: [], devices, engines, memory, findings: this.#findings });
+    return checked({ sources, iommus, groups: [], devices, engines, memory, aliases, findings: this.#findings });
   }
 
   #devicesOf(node: TreeNode): readonly TopologyDevice[] {
     const pci = pciNode(node);
     if (pci !== undefined) return this.#pciDevice(node, pci);
-    const map = this.#tolerant(node, () => iommuMap(node));
+    const map = this.#tolerant(node, () => mapOf(node));
     const own = ownLinks(node);
-    this.#report(node, own.problems);
+    this.#report(node, [...own.problems, ...(map?.problem === undefined ? [] : [`iommu-map ${map.problem}`])]);
     const legacy = linksOf(this.#legacy.get(node) ?? [], "mmu-masters");
     const links = [...own.links, ...legacy, ...(map === undefined ? [] : mapLinks(map))];
     const isMaster = node.has("iommus") || node.has("iommu-map") || legacy.length > 0;
@@ -85,23 +91,26 @@ class TreeReader {
     const isNamed = domain !== undefined && requesterId !== undefined;
     const name = isNamed ? pciName(domain, requesterId) : node.name;
     const known = { name, bus: "pci", isBus: false, links, requesterId, domain, host: host.path, pci: pciIds(node) };
-    return [this.#device(node, known)];
+    // Linux sets a function's DMA up by the node of its host (drivers/pci/pci-driver.c, pci_dma_configure).
+    return [this.#device(node, known, host)];
   }
 
   #device(
     node: TreeNode,
     known: Pick<TopologyDevice, "name" | "bus" | "links"> & Partial<TopologyDevice>,
+    of = node,
   ): TopologyDevice {
     const reserved = reservedAddresses(node);
     return topologyDevice({
       path: node.path,
       paths: { "device-tree": node.path },
       isBus: node.has("iommu-map"),
-      compatible: node.compatible,
+      compatible: compatibleOf(node),
       ...(isPci(node) && known.bus !== "pci" ? { domain: this.#domains.get(node) } : {}),
       ...availability(node),
       ...known,
       reserved,
+      coherent: isCoherent(of, this.#isCoherent),
     });
   }
 
@@ -143,15 +152,27 @@ function isIommu(node: TreeNode): boolean {
   return node.has("#iommu-cells") || node.has("mmu-masters");
 }
 
-function iommuOf(node: TreeNode): TopologyIommu {
+function iommuOf(node: TreeNode, byDefault: boolean): TopologyIommu {
   const addresses = node.cpuAddresses.flatMap((range) => range?.address ?? []);
   const plain = plainIommu(node);
-  return { ...plain, name: iommuName(plain.kind, addresses[0], platformName(node)), addresses };
+  const { kind, compatible } = plain;
+  const device = platformName(node);
+  const name = iommuName({ kind, address: addresses[0], device, compatible });
+  // A virtio device is numbered when it is found, and what is on PCI named by its address there.
+  const isPlatform = kind !== "virtio" && pciNode(node) === undefined;
+  return {
+    ...plain,
+    name,
+    addresses,
+    device: isPlatform ? device : undefined,
+    coherent: isCoherent(node, byDefault),
+  };
 }
 
 /** Of one whose `reg` is malformed. */
 function plainIommu(node: TreeNode): TopologyIommu {
-  const { compatible, path } = node;
+  const { path } = node;
+  const compatible = compatibleOf(node);
   const kind = kindOfCompatible(compatible);
   return {
     path,
@@ -170,16 +191,24 @@ function isMemory(node: TreeNode): boolean {
 
 /** Boot loaders fill in what is empty. */
 function memoryOf(node: TreeNode): readonly TopologyMemory[] {
-  if (!node.isEnabled) return [];
+  if (!isMemory(node) || !availability(node).enabled) return [];
   return node.reg.filter(({ size }) => size > 0n).map(({ address, size }) => ({ start: address, size }));
 }
 
 /** `pci1234,d9e1`, as in Open Firmware's PCI binding. */
 function pciIds(node: TreeNode): TopologyDevice["pci"] {
-  const found = node.compatible.map((each) => /^pci([0-9a-f]{1,4}),([0-9a-f]{1,4})$/.exec(each)).find(Boolean);
+  const found = compatibleOf(node)
+    .map((each) => /^pci([0-9a-f]{1,4}),([0-9a-f]{1,4})$/.exec(each))
+    .find(Boolean);
   const [, vendor, device] = found ?? [];
   if (vendor === undefined || device === undefined) return undefined;
   return { vendor: Number.parseInt(vendor, 16), device: Number.parseInt(device, 16) };
+}
+
+/** Those that lead somewhere, by name; as paths. */
+function aliasesOf(tree: DeviceTree): ReadonlyMap<string, string> {
+  const paths = Array.from(fullPaths(tree.root.child("aliases")));
+  return new Map(paths.flatMap(([name, path]) => (path === undefined ? [] : [[name, path] as const])));
 }
 
 /** Interfaces whose nodes have `iospan,engine = <&other>` are the other one's device. */

@@ -1,11 +1,16 @@
-import type { Topology, TopologyDevice } from "../topology.js";
+/** What a box of a picture stands for. */
+export const graphKinds = ["interface", "device", "bus", "iommu", "memory"] as const;
+export type GraphKind = (typeof graphKinds)[number];
 
 /** A box of a picture. */
 export interface GraphNode {
   readonly id: string;
-  readonly shape: "engine" | "device" | "iommu" | "memory" | "group";
-  /** Lines of text. */
-  readonly label: readonly string[];
+  /** `interface`: a device that is one of several of an engine's. */
+  readonly kind: GraphKind;
+  readonly name: string;
+  /** Lines below the name. */
+  readonly facts: readonly string[];
+  /** Firmware has switched it off. */
   readonly isOff: boolean;
 }
 
@@ -18,104 +23,32 @@ export interface GraphEdge {
   readonly isUnused: boolean;
 }
 
-/** A box around others: a group. */
+/** A box around others: an engine around its interfaces, a group around its devices. */
 export interface GraphBox {
   readonly id: string;
+  readonly kind: "engine" | "group";
   readonly label: string;
-  readonly members: readonly GraphNode[];
+  readonly boxes: readonly GraphBox[];
+  readonly nodes: readonly GraphNode[];
 }
 
-/** A topology as boxes and lines: engines, devices (in groups of several), IOMMUs, memory. */
+/** A topology as boxes and lines: interfaces and devices, in engines and groups; what they are on; IOMMUs; memory. */
 export interface Graph {
+  readonly title: string;
+  /** What there is, and what the picture leaves out. */
+  readonly subtitle: string;
   readonly boxes: readonly GraphBox[];
   readonly nodes: readonly GraphNode[];
   readonly edges: readonly GraphEdge[];
 }
 
-const MEMORY = "memory";
-/** IDs that an edge shows. */
-const MOST_IDS = 3;
-
-/** Devices that no IOMMU is told of are left out; they would be most of a machine. @internal */
-export function graphOf(topology: Topology): Graph {
-  const ids = new Map<string, string>();
-  for (const [index, { path }] of topology.iommus.entries()) ids.set(path, `iommu${index}`);
-  const devices = topology.devices.filter(({ links }) => links.length > 0);
-  for (const [index, { path }] of devices.entries()) ids.set(path, `device${index}`);
-  const idOf = (path: string) => ids.get(path) ?? path;
-  const boxes = boxesOf(devices, idOf);
-  const boxed = new Set(boxes.flatMap(({ members }) => members.map(({ id }) => id)));
-  const iommus = topology.iommus.map(
-    ({ path, name, kind, enabled }): GraphNode => ({
-      id: idOf(path),
-      shape: "iommu",
-      label: [name, kind],
-      isOff: !enabled,
-    }),
-  );
-  const alone = devices.map((device) => deviceNode(device, idOf)).filter(({ id }) => !boxed.has(id));
-  const engines = topology.engines.map(
-    ({ name }, index): GraphNode => ({
-      id: `engine${index}`,
-      shape: "engine",
-      label: [name, "one device"],
-      isOff: false,
-    }),
-  );
-  const memory: GraphNode = { id: MEMORY, shape: "memory", label: ["memory"], isOff: false };
-  const inGraph = new Set(devices.map(({ path }) => path));
-  return {
-    boxes,
-    nodes: [...engines, ...alone, ...iommus, memory],
-    edges: [
-      ...topology.engines.flatMap(({ interfaces }, index) =>
-        interfaces
-          .filter((path) => inGraph.has(path))
-          .map((path): GraphEdge => ({ from: `engine${index}`, to: idOf(path), label: "", isUnused: false })),
-      ),
-      ...devices.flatMap((device) => edgesOf(device, idOf)),
-      ...topology.iommus.map(
-        ({ path, enabled }): GraphEdge => ({ from: idOf(path), to: MEMORY, label: "", isUnused: !enabled }),
-      ),
-    ],
-  };
+/** What a picture shows. */
+export interface PictureOptions {
+  /** Also what is switched off, bridges, IOMMUs that nothing is behind, and each device of a long list. */
+  readonly all?: boolean | undefined;
 }
 
-/** A group of one is not worth a box. */
-function boxesOf(devices: readonly TopologyDevice[], idOf: (path: string) => string): readonly GraphBox[] {
-  const groups = new Map<number, TopologyDevice[]>();
-  for (const device of devices) {
-    if (typeof device.group === "number") groups.set(device.group, [...(groups.get(device.group) ?? []), device]);
-  }
-  return [...groups]
-    .filter(([, members]) => members.length > 1)
-    .map(([number, members]) => ({
-      id: `group${number}`,
-      label: `group ${number}`,
-      members: members.map((device) => deviceNode(device, idOf)),
-    }));
-}
-
-function deviceNode(device: TopologyDevice, idOf: (path: string) => string): GraphNode {
-  const { name, bus, driver, enabled, isBus } = device;
-  const kind = isBus ? `${bus} bus` : bus === "pci" ? "PCIe" : bus;
-  const driven = driver === undefined ? [] : [driver ?? "no driver"];
-  return { id: idOf(device.path), shape: "device", label: [name, [kind, ...driven].join(", ")], isOff: !enabled };
-}
-
-function edgesOf(device: TopologyDevice, idOf: (path: string) => string): readonly GraphEdge[] {
-  return device.links.map(({ iommu, ids, used }) => ({
-    from: idOf(device.path),
-    to: idOf(iommu),
-    label: idLabel(ids),
-    isUnused: used === false || !device.enabled,
-  }));
-}
-
-function idLabel(ids: TopologyDevice["links"][number]["ids"]): string {
-  const shown = ids.slice(0, MOST_IDS).map(({ first, count }) => {
-    const hex = `0x${first.toString(16)}`;
-    return count > 1 ? `${hex} to 0x${(first + count - 1).toString(16)}` : hex;
-  });
-  return ids.length > MOST_IDS ? `${shown.join(", ")}, …` : shown.join(", ");
+/** Every node, in boxes or not. @internal */
+export function allNodes({ nodes, boxes }: Pick<Graph, "nodes" | "boxes">): readonly GraphNode[] {
+  return [...boxes.flatMap(allNodes), ...nodes];
 }

@@ -21,6 +21,7 @@ function deviceOf(device: TopologyDevice): object {
 function plain(value: unknown): unknown {
   if (typeof value === "bigint") return hex(value);
   if (Array.isArray(value)) return value.map(plain);
+  if (value instanceof Map) return plain(Object.fromEntries(value));
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, plain(each)]));
 }

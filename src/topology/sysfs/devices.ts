@@ -1,18 +1,75 @@
 import { baseName, listNames, readAttribute, readLinkName, type SysfsSource } from "../../machine/sysfs.js";
 import { type IommuLink, type TopologyDevice, topologyDevice } from "../topology.js";
 import { nodePath, resolveLink } from "./links.js";
+import { readUevent } from "./uevent.js";
 
 /** The buses whose devices are all listed; of others those that are in a group. */
 const BUSES = ["pci", "platform"] as const;
 
-/** The devices that the kernel has on PCI and platform buses. */
-export function sysfsDevices(source: SysfsSource): readonly TopologyDevice[] {
+/**
+ * The devices that the kernel has on PCI and platform buses.
+ * @param groups the group of each device that is in one, by its name; empty where no groups can be listed
+ */
+export function sysfsDevices(source: SysfsSource, groups: ReadonlyMap<string, number>): readonly TopologyDevice[] {
   return BUSES.flatMap((bus) =>
     (listNames(source, `/sys/bus/${bus}/devices`) ?? []).flatMap((name) => {
-      const link = `/sys/bus/${bus}/devices/${name}`;
-      return readDevice(source, { bus, name, link }) ?? [];
+      const place = { bus, name, link: `/sys/bus/${bus}/devices/${name}` };
+      return (
+        (groups.size > 0 ? quickDevice(source, place, groups.get(name)) : undefined) ?? readDevice(source, place) ?? []
+      );
     }),
   );
+}
+
+/** What only a device in a group has is not asked of others, so that its folder need not be listed. */
+function quickDevice(source: SysfsSource, place: DevicePlace, group: number | undefined): TopologyDevice | undefined {
+  const { bus, name, link } = place;
+  const uevent = readUevent(source, link, bus);
+  if (uevent === undefined) return undefined;
+  const { driver, pci, node, compatible, isAcpi } = uevent;
+  const iommu = group === undefined ? undefined : readLinkName(source, `${link}/iommu`);
+  return topologyDevice({
+    path: link,
+    paths: { sysfs: link, ...(node === undefined ? {} : { "device-tree": node }) },
+    name,
+    bus,
+    isBus: false,
+    links: linksTo(iommu),
+    enabled: true,
+    driver,
+    // Without an IOMMU it may be a namesake of the member's, on another bus.
+    group: group === undefined || iommu !== undefined ? (group ?? null) : ownGroup(source, link),
+    compatible,
+    // An IORT names what is in front of an SMMU by it (drivers/acpi/arm64/iort.c, iort_match_node_callback).
+    acpi: iommu !== undefined && isAcpi ? readAttribute(source, `${link}/firmware_node/path`) : undefined,
+    pci,
+    ...(bus === "pci" ? placeOnPci(name, resolveLink(source, link) ?? link) : {}),
+  });
+}
+
+function ownGroup(source: SysfsSource, link: string): number | null {
+  const group = readLinkName(source, `${link}/iommu_group`);
+  return group === undefined ? null : Number(group);
+}
+
+/** The kernel connects a device with one IOMMU, whatever firmware lists. */
+function linksTo(iommu: string | undefined): readonly IommuLink[] {
+  return iommu === undefined ? [] : [{ iommu: `/sys/class/iommu/${iommu}`, ids: [], used: true, via: "sysfs" }];
+}
+
+/** @param home the device's directory, no link */
+function placeOnPci(name: string, home: string): Pick<TopologyDevice, "domain" | "requesterId" | "host"> {
+  const [, domain, bus, device, fn] = /^([0-9a-f]{4,8}):([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])$/.exec(name) ?? [];
+  const [, host] = /\/([^/]+)\/pci[0-9a-f]{4,8}:[0-9a-f]{2}\//.exec(home) ?? [];
+  const isNamed = bus !== undefined && device !== undefined;
+  return {
+    domain: isNamed ? Number.parseInt(domain ?? "0", 16) : undefined,
+    requesterId: isNamed
+      ? (Number.parseInt(bus, 16) << 8) | (Number.parseInt(device, 16) << 3) | Number(fn)
+      : undefined,
+    // Below /sys/devices itself when the host came from ACPI, below its platform device when it came from a tree.
+    host: host === "devices" ? undefined : host,
+  };
 }
 
 const MODALIAS =
@@ -62,36 +119,13 @@ class DeviceReader {
       name,
       bus,
       isBus: false,
-      links: this.#links(),
+      links: linksTo(this.#linkName("iommu")),
       enabled: true,
       driver: this.#linkName("driver") ?? null,
       group: group === undefined ? null : Number(group),
       compatible: this.#compatible(),
-      ...(bus === "pci" ? this.#pci(home) : {}),
+      ...(bus === "pci" ? { pci: this.#pciIds(), ...placeOnPci(name, home) } : {}),
     });
-  }
-
-  /** The kernel connects a device with one IOMMU, whatever firmware lists. */
-  #links(): readonly IommuLink[] {
-    const name = this.#linkName("iommu");
-    return name === undefined ? [] : [{ iommu: `/sys/class/iommu/${name}`, ids: [], used: true, via: "sysfs" }];
-  }
-
-  #pci(home: string): Partial<TopologyDevice> {
-    const [, domain, bus, device, fn] =
-      /^([0-9a-f]{4,8}):([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])$/.exec(this.#place.name) ?? [];
-    const [, host] = /\/([^/]+)\/pci[0-9a-f]{4,8}:[0-9a-f]{2}\//.exec(home) ?? [];
-    return {
-      pci: this.#pciIds(),
-      ...(bus === undefined || device === undefined
-        ? {}
-        : {
-            domain: Number.parseInt(domain ?? "0", 16),
-            requesterId: (Number.parseInt(bus, 16) << 8) | (Number.parseInt(device, 16) << 3) | Number(fn),
-          }),
-      // Below /sys/devices itself when the host came from ACPI, below its platform device when it came from a tree.
-      host: host === "devices" ? undefined : host,
-    };
   }
 
   /** One file for three, on machines with thousands of functions; `pci:v00008086d…sv…sd…bc02sc00i00`. */

@@ -1,4 +1,4 @@
-import { listNames, readAttribute, type SysfsSource } from "../../machine/sysfs.js";
+import { baseName, listNames, readAttribute, type SysfsSource } from "../../machine/sysfs.js";
 import { kindOfCompatible, kindOfName } from "../iommu-kind.js";
 import type { TopologyIommu } from "../topology.js";
 import { nodePath, resolveLink } from "./links.js";
@@ -13,8 +13,9 @@ export function sysfsIommus(source: SysfsSource, linked: readonly string[]): rea
 
 function iommuOf(source: SysfsSource, name: string): TopologyIommu {
   const path = `${CLASS}/${name}`;
-  const compatible = compatibleOf(source, path);
-  const node = nodePath(source, parentOf(source, path));
+  const parent = parentOf(source, path);
+  const compatible = compatibleOf(source, parent);
+  const node = nodePath(source, parent);
   return {
     path,
     paths: { sysfs: path, ...(node === undefined ? {} : { "device-tree": node }) },
@@ -24,6 +25,7 @@ function iommuOf(source: SysfsSource, name: string): TopologyIommu {
     addresses: addressesOf(source, path, name),
     enabled: true,
     disabledBecause: undefined,
+    device: deviceOf(parent),
   };
 }
 
@@ -32,8 +34,13 @@ function parentOf(source: SysfsSource, path: string): string {
   return (resolveLink(source, path) ?? path).replace(/\/iommu\/[^/]+$/, "");
 }
 
-function compatibleOf(source: SysfsSource, path: string): readonly string[] {
-  const text = readAttribute(source, `${parentOf(source, path)}/of_node/compatible`);
+/** IOMMUs that are no device of their own stand below `/sys/devices/virtual` (drivers/base/core.c, get_device_parent). */
+function deviceOf(parent: string): string | undefined {
+  return parent.startsWith("/sys/devices/") && parent !== "/sys/devices/virtual" ? baseName(parent) : undefined;
+}
+
+function compatibleOf(source: SysfsSource, parent: string): readonly string[] {
+  const text = readAttribute(source, `${parent}/of_node/compatible`);
   return (text ?? "").split("\0").filter((each) => each !== "");
 }
 

@@ -3,7 +3,7 @@ import { reservedRegions } from "../../machine/groups.js";
 import { enableIommuHint } from "../../machine/iommus.js";
 import { baseName, listNames, readAttribute, type SysfsSource } from "../../machine/sysfs.js";
 import { checked } from "../check.js";
-import type { Finding, Topology, TopologyDevice, TopologyGroup } from "../topology.js";
+import type { Finding, Topology, TopologyGroup } from "../topology.js";
 import { otherDevice, sysfsDevices } from "./devices.js";
 import { sysfsIommus } from "./iommus.js";
 
@@ -26,9 +26,14 @@ const NO_IOMMU: Finding = {
 export function topologyOfSysfs(source: SysfsSource, name = "/sys"): Topology {
   requireSysfs(source, name);
   const numbers = (listNames(source, GROUPS) ?? []).filter((each) => /^\d+$/.test(each)).map(Number);
-  const listed = sysfsDevices(source);
+  const members = membersOf(source, numbers);
+  const listed = sysfsDevices(source, members);
   const names = new Set(listed.map((device) => device.name));
-  const devices = [...listed, ...numbers.flatMap((number) => othersOf(source, number, names))];
+  const others = [...members].filter(([name]) => !names.has(name));
+  const devices = [
+    ...listed,
+    ...others.flatMap(([name, group]) => otherDevice(source, `${GROUPS}/${group}/devices/${name}`) ?? []),
+  ];
   // A partial copy may lack the class; the devices' links name the IOMMUs all the same.
   const linked = devices.flatMap(({ links }) => links.map(({ iommu }) => baseName(iommu)));
   const iommus = sysfsIommus(source, linked);
@@ -58,9 +63,10 @@ function groupOf(source: SysfsSource, number: number): TopologyGroup {
   };
 }
 
-/** Members of a group that are not among the devices of the buses that were listed. */
-function othersOf(source: SysfsSource, number: number, known: ReadonlySet<string>): readonly TopologyDevice[] {
-  const folder = `${GROUPS}/${number}/devices`;
-  const others = (listNames(source, folder) ?? []).filter((each) => !known.has(each));
-  return others.flatMap((each) => otherDevice(source, `${folder}/${each}`) ?? []);
+/** Names of the devices in groups, and their group. */
+function membersOf(source: SysfsSource, numbers: readonly number[]): ReadonlyMap<string, number> {
+  const pairs = numbers.flatMap((number) =>
+    (listNames(source, `${GROUPS}/${number}/devices`) ?? []).map((name) => [name, number] as const),
+  );
+  return new Map(pairs);
 }

@@ -49,14 +49,18 @@ function bodyBytes(body: IortBody, mappings: number): readonly number[] {
     case "its-group":
       return writer.u32(body.its.length, ...body.its).bytes;
     case "named-component":
-      return writer.u32(body.flags).u64(0n).u8(48).text(body.name).bytes;
+      return writer
+        .u32(body.flags, body.memory.coherent ? 1 : 0)
+        .u8(0, 0, 0, body.memory.flags, 48)
+        .text(body.name).bytes;
     case "root-complex":
       return writer
-        .u64(0n)
+        .u32(body.memory.coherent ? 1 : 0)
+        .u8(0, 0, 0, body.memory.flags)
         .u32(body.ats ? 1 : 0, body.segment)
         .u8(64, 0, 0, 0).bytes;
     case "smmu":
-      return writer.u64(body.address, body.span).u32(body.model, 0, 0, 0, 0, 0, 0).bytes;
+      return writer.u64(body.address, body.span).u32(body.model, body.flags, 0, 0, 0, 0, 0).bytes;
     case "smmu-v3":
       return writer
         .u64(body.address)

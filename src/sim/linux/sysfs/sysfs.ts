@@ -157,8 +157,15 @@ function poolNode(pool: HugePagePool): readonly [string, Node] {
   return [`hugepages-${pool.pageSize / 1024}kB`, directory(entries)];
 }
 
+/** Of drivers/vfio/pci/vfio_pci.c; here they cannot be switched on. */
+const PCI_PARAMETERS = ["nointxmask", "disable_idle_d3", "enable_sriov", "disable_denylist"];
+
 function moduleNode({ type1Parameters, platformParameters, iommufdParameters, vfioParameters }: SysfsContent): Node {
-  const parameters = (entries: Entries): Node => directory({ parameters: directory(entries) });
+  const parameters = (entries: Entries, version?: string): Node =>
+    directory({
+      parameters: directory(entries),
+      version: version === undefined ? undefined : attribute(() => version),
+    });
   const yesNo = (value: boolean) => (value ? "Y" : "N");
   const unsafeInterrupts = (module: { allowUnsafeInterrupts: boolean }) =>
     attribute(
@@ -168,27 +175,35 @@ function moduleNode({ type1Parameters, platformParameters, iommufdParameters, vf
       },
     );
   return directory({
-    vfio: parameters({
-      enable_unsafe_noiommu_mode: attribute(
-        () => yesNo(vfioParameters.unsafeNoiommu),
-        (text) => {
-          vfioParameters.unsafeNoiommu = boolean(text);
-        },
-      ),
-    }),
-    vfio_iommu_type1:
-      type1Parameters &&
-      parameters({
-        allow_unsafe_interrupts: unsafeInterrupts(type1Parameters),
-        dma_entry_limit: attribute(
-          () => type1Parameters.dmaEntryLimit,
+    vfio: parameters(
+      {
+        enable_unsafe_noiommu_mode: attribute(
+          () => yesNo(vfioParameters.unsafeNoiommu),
           (text) => {
-            type1Parameters.dmaEntryLimit = wholeNumber(text);
+            vfioParameters.unsafeNoiommu = boolean(text);
           },
         ),
-      }),
+      },
+      "0.3",
+    ),
+    vfio_iommu_type1:
+      type1Parameters &&
+      parameters(
+        {
+          allow_unsafe_interrupts: unsafeInterrupts(type1Parameters),
+          dma_entry_limit: attribute(
+            () => type1Parameters.dmaEntryLimit,
+            (text) => {
+              type1Parameters.dmaEntryLimit = wholeNumber(text);
+            },
+          ),
+        },
+        "0.2",
+      ),
     iommufd: iommufdParameters && parameters({ allow_unsafe_interrupts: unsafeInterrupts(iommufdParameters) }),
-    vfio_platform: parameters({ reset_required: attribute(() => yesNo(platformParameters.resetRequired)) }),
+    vfio_pci: parameters(Object.fromEntries(PCI_PARAMETERS.map((name) => [name, attribute(() => "N")]))),
+    vfio_platform: parameters({ reset_required: attribute(() => yesNo(platformParameters.resetRequired)) }, "0.10"),
+    vfio_platform_base: directory({ version: attribute(() => "0.10") }),
   });
 }
 

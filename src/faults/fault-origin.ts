@@ -1,0 +1,84 @@
+import { hex } from "../iova.js";
+import type { Topology } from "../topology/topology.js";
+import type { FaultDevice, IommuFault } from "./fault.js";
+import { type FaultOwner, type IdOwners, idOwners, ownerOf } from "./id-owners.js";
+import { loggedIommus } from "./logged-iommu.js";
+
+/** Which IOMMU a fault is of and whose it is, as a topology tells. */
+export interface FaultOrigin {
+  /** The IOMMU's name in the topology: in `/sys/class/iommu`, where that is known. Undefined where it cannot be told. */
+  readonly iommu: string | undefined;
+  /** None, one, or several that have one ID in common, or that are behind IOMMUs which cannot be told apart. */
+  readonly devices: readonly FaultOwner[];
+  /**
+   * What says so. `log`: the kernel named the device. `ids`: the sources tell whose the ID is, or that it is nobody's.
+   * `requester-id`: a guess, since no source tells; it is the ID of that PCI function, which is behind the IOMMU. `unknown`: nothing.
+   */
+  readonly from: "log" | "ids" | "requester-id" | "unknown";
+  /** All that in words. */
+  readonly text: string;
+}
+
+/**
+ * Says whose a fault is: most kernels log a StreamID or a requester ID, and which device has it, firmware tells. Changes
+ * nothing and never throws.
+ * @param fault from `readFaults(log).faults`.
+ * @param topology of the machine that the log is of, with its IDs: the kernel's sysfs does not have them, its device tree or ACPI
+ * tables do, so that of both merged is best.
+ */
+export function faultOrigin(fault: IommuFault, topology: Topology): FaultOrigin {
+  const iommus = loggedIommus(fault, topology);
+  const iommu = iommus.length === 1 ? iommus[0]?.name : undefined;
+  if (fault.device?.from === "log") return { iommu, from: "log", ...named(fault, fault.device.name, topology) };
+  const nothing = { iommu, devices: [], from: "unknown" } as const;
+  if (iommus.length === 0) return { ...nothing, text: `no source has an IOMMU ${fault.iommu ?? "of this kind"}` };
+  if (fault.streamId === undefined) return { ...nothing, text: "the log has no ID of a device" };
+  const found = idOwners(fault.streamId, new Set(iommus.map(({ path }) => path)), topology);
+  const text = ownersText(found, fault);
+  const doubt = iommus.length === 1 ? "" : `; which IOMMU ${fault.iommu} is, no source tells`;
+  return { iommu, devices: found.owners, from: found.from, text: text + doubt };
+}
+
+/** A fault whose device a topology may have named. @internal */
+export type NamedFault = Omit<IommuFault, "device"> & {
+  readonly device: { readonly name: string; readonly from: FaultDevice["from"] | "topology" } | undefined;
+};
+
+/** The fault with its device named by the topology, where that is sure. @internal */
+export function withOrigin(fault: IommuFault, origin: FaultOrigin | undefined): NamedFault {
+  if (origin === undefined || origin.from === "log" || origin.from === "unknown") return fault;
+  const [device, ...others] = origin.devices;
+  if (device === undefined || others.length > 0) return { ...fault, device: undefined };
+  return { ...fault, device: { name: device.name, from: origin.from === "ids" ? "topology" : "stream" } };
+}
+
+/** The device that the kernel named. Intel's older kernels leave out the domain, which was taken to be 0. */
+function named(
+  { format, streamId }: IommuFault,
+  name: string,
+  { devices }: Topology,
+): Pick<FaultOrigin, "devices" | "text"> {
+  const exact = devices.filter((each) => each.name === name);
+  const isX86 = format === "dmar" || format === "amd-vi";
+  const alike = isX86 ? devices.filter(({ requesterId }) => requesterId === streamId && requesterId !== undefined) : [];
+  const owners = (exact.length > 0 ? exact : alike).map((device) => ownerOf({ device }));
+  return { devices: owners, text: owners.map(ownerText).join(", or ") || `${name}, which no source has` };
+}
+
+function ownersText({ owners, from, missing }: IdOwners, { streamId = 0, format }: IommuFault): string {
+  const kind = format === "arm-smmu-v3" || format === "arm-smmu" ? "StreamID" : "requester ID";
+  const who = owners.map(ownerText).join(", or ");
+  if (from === "requester-id") return `${who}, if ${hex(streamId)} is its requester ID: no source tells ${kind}s`;
+  if (owners.length > 0) return who;
+  if (from === "unknown") return `no source tells ${kind}s: the device tree or the IORT does, read as root`;
+  const would = missing.map(({ name }) => name).join(" or ");
+  return `no device has this ${kind}${would === "" ? "" : `: it would be that of ${would}, which is not there`}`;
+}
+
+function ownerText({ name, driver, group }: FaultOwner): string {
+  const known = [
+    driver === null ? "no driver" : driver === undefined ? undefined : `driver ${driver}`,
+    group === null ? "in no group" : group === undefined ? undefined : `group ${group}`,
+  ].filter((each) => each !== undefined);
+  return known.length === 0 ? name : `${name} (${known.join(", ")})`;
+}
