@@ -34,6 +34,11 @@ export interface BindingPlan extends LifelineReport {
   readonly leftAlone: readonly DeviceState[];
   /** Devices of their groups that are on drivers of their own: VFIO hands the group out only when they are taken, too. */
   readonly companions: readonly DeviceState[];
+  /**
+   * Those whose group was wanted and is not known: up to Linux 6.12 a device joins one when its first driver probes it, and so
+   * do its companions, each for itself (drivers/acpi/scan.c, acpi_dma_configure_id).
+   */
+  readonly ungrouped: readonly DeviceState[];
   /** Drivers that are not loaded. */
   readonly missing: readonly Pick<PlannedDevice, "device" | "driver">[];
   /** Why nothing is done; empty where it can be. */
@@ -65,6 +70,7 @@ export function planBinding(world: BindingWorld, request: BindRequest): BindingP
     devices,
     leftAlone: bridges.filter(({ driver }) => driver !== undefined),
     companions: request.group === true ? [] : takable.filter(spoilsGroup),
+    ungrouped: request.group === true ? named.filter(({ group }) => group === undefined) : [],
     missing,
     refusals: [
       ...moving.flatMap(({ device }) => bridgeRefusal(machine, device)),

@@ -30,12 +30,17 @@ function behind(subject: Subject): Judgement {
   return yes(`${device.name} is behind ${names.join(", ") || `the IOMMU of group ${device.group}`}`);
 }
 
-/** Up to Linux 6.12 a device joins its IOMMU's group when its first driver probes it (drivers/of/device.c, of_dma_configure_id). */
-function withoutGroup({ device, iommus }: Subject, kernel: KernelFacts | undefined): Judgement {
+/**
+ * Up to Linux 6.12 a device joins its IOMMU's group when its first driver probes it (drivers/of/device.c, of_dma_configure_id):
+ * until then firmware is believed, as it is where no kernel was looked at.
+ */
+function withoutGroup(subject: Subject, kernel: KernelFacts | undefined): Judgement {
+  const { device, iommus } = subject;
   const plain = `${device.name} is in no IOMMU group`;
   if (device.driver !== null || isBefore(kernel?.release, 6, 13) === false) return no(plain);
-  const hope = iommus.length > 0 ? `firmware puts it behind ${iommus[0]?.name}; ` : "";
-  return unknown(`${plain} while it has no driver; ${hope}binding it to VFIO tells`);
+  if (iommus.length === 0) return unknown(`${plain} while it has no driver; binding it to VFIO tells`);
+  const { verdict, reason } = behind(subject);
+  return { verdict, reason: `${reason}, says firmware; it joins a group when a driver probes it` };
 }
 
 /** Firmware names IOMMUs, and Linux uses none of them. */

@@ -1,13 +1,14 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { bindDevices, rehearseBinding } from "../../src/binding/bind-devices.js";
 import { readBindingStatus } from "../../src/binding/binding-status.js";
+import { planBinding } from "../../src/binding/plan-binding.js";
 import { memoryStore } from "../../src/binding/record-store.js";
 import { rehearseUnbinding, unbindDevices } from "../../src/binding/unbind-devices.js";
 import { readChip } from "../../src/cli/chip-file.js";
 import { findDevice } from "../../src/machine/devices.js";
 import { simulate } from "../../src/sim/simulate.js";
 import { errorOf } from "../support/errors.js";
-import { BindingBoard, COMPANION, DISK, FIRST, PORT } from "./support.js";
+import { BindingBoard, COMPANION, DISK, FIRST, FIRST_HOME, PORT } from "./support.js";
 
 let board: BindingBoard;
 beforeEach(() => {
@@ -139,6 +140,14 @@ describe("groups", () => {
     const { plan } = bind(FIRST);
     expect(plan.companions.map(({ name }) => name)).toEqual([COMPANION]);
     expect(driverOf(COMPANION)).toBe("ahci");
+  });
+
+  it("says whose group nobody knows, since no driver has had it", () => {
+    board.tree.remove(`${FIRST_HOME}/iommu_group`);
+    board.tree.remove(`${FIRST_HOME}/driver`);
+    const request = { devices: [FIRST, DISK] };
+    expect(planBinding(board.world, { ...request, group: true }).ungrouped.map(({ name }) => name)).toEqual([FIRST]);
+    expect(planBinding(board.world, request).ungrouped).toEqual([]);
   });
 
   it("takes the whole group but its bridges", () => {

@@ -14,6 +14,7 @@ export function renderBinding(result: BindResult): {
   const notes = noteLines([
     ...plan.lifelines.filter(({ cuts }) => !cuts || done).map(({ message }) => message),
     ...companionNotes(plan),
+    ...ungroupedNotes(plan),
     ...unreadNote(plan.unread),
   ]);
   const lasting = done || dryRun ? persistLines(result) : [];
@@ -24,6 +25,12 @@ export function renderBinding(result: BindResult): {
   const refusals = refusalLines(plan.refusals, dryRun ? "refused" : "error");
   const end = dryRun ? [] : [line(faint("nothing was changed"))];
   return { outcome: lasting, refusals: [...refusals, ...notes, ...end] };
+}
+
+function ungroupedNotes({ ungrouped }: BindingPlan): readonly string[] {
+  if (ungrouped.length === 0) return [];
+  const names = ungrouped.map(({ name }) => name).join(", ");
+  return [`${names}: in no group while no driver has had it, so nobody knew companions; once more tells them`];
 }
 
 function deviceLines({ plan, dryRun }: BindResult): readonly Line[] {
