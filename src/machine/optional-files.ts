@@ -17,6 +17,11 @@ export class OptionalFiles {
     return optional(() => this.#files.readFile(path).replace(/\n$/, ""));
   }
 
+  /** Whether it is certain that there is no such file. */
+  isAbsent(path: string): boolean {
+    return optional<string | undefined>(() => this.#files.readFile(path), ABSENT) === ABSENT;
+  }
+
   bytes(path: string): Uint8Array | undefined {
     return optional(() => this.#files.readBytes(path));
   }
@@ -47,6 +52,9 @@ export class OptionalFiles {
     return optional(() => this.#files.status?.(path));
   }
 }
+
+/** No file of these has it for its text. */
+const ABSENT = "\0absent";
 
 /** @param absent the answer where the kernel says that there is no such file. */
 function optional<T>(read: () => T, absent?: T): T | undefined {

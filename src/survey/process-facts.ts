@@ -1,4 +1,5 @@
 import type { OptionalFiles } from "../machine/optional-files.js";
+import { isFirstUserNamespace } from "../machine/user-namespace.js";
 import type { ResourceLimit } from "../syscalls/syscalls.js";
 import type { ProcessFacts } from "./survey.js";
 
@@ -19,7 +20,7 @@ export function readProcessFacts(files: OptionalFiles): ProcessFacts {
     locked: bytesOf(status.get("VmLck")),
     pinned: bytesOf(status.get("VmPin")),
     capabilities: /^[0-9a-f]+$/.test(capabilities ?? "") ? BigInt(`0x${capabilities}`) : undefined,
-    hasAllUsers: hasAllUsers(files.text("/proc/self/uid_map")),
+    hasAllUsers: isFirstUserNamespace(files),
     uid: ids("Uid")?.[1],
     groups: effectiveGroup === undefined || groups === undefined ? groups : [...new Set([effectiveGroup, ...groups])],
   };
@@ -45,9 +46,4 @@ function memlockOf(text: string): ResourceLimit | undefined {
 
 function limitOf(text: string): number {
   return text === "unlimited" ? Number.POSITIVE_INFINITY : Number(text);
-}
-
-/** The first user namespace has all identifiers, and others not more than they were given. */
-function hasAllUsers(text: string | undefined): boolean | undefined {
-  return text === undefined ? undefined : /^\s*0\s+0\s+4294967295\s*$/.test(text);
 }

@@ -1,3 +1,5 @@
+import { OptionalFiles } from "../machine/optional-files.js";
+import { isFirstUserNamespace } from "../machine/user-namespace.js";
 import { SyscallError, type Syscalls } from "../syscalls/syscalls.js";
 
 /** How much memory a process may lock. */
@@ -27,21 +29,10 @@ function limitBytes(syscalls: Syscalls): number | undefined {
   }
 }
 
-/**
- * The capability counts in the first user namespace only, which is the one with all identifiers; in others CapEff has it, too,
- * and the limit holds all the same (kernel/capability.c, capable).
- */
+/** The capability counts in the first user namespace only; in others CapEff has it, too, and the limit holds all the same. */
 function ignoresLimit(syscalls: Syscalls): boolean {
-  const capabilities = /^CapEff:\s*([0-9a-f]+)$/m.exec(read(syscalls, "/proc/self/status"))?.[1];
+  const files = new OptionalFiles(syscalls);
+  const capabilities = /^CapEff:\s*([0-9a-f]+)$/m.exec(files.text("/proc/self/status") ?? "")?.[1];
   if (capabilities === undefined || (BigInt(`0x${capabilities}`) & CAP_IPC_LOCK) === 0n) return false;
-  return /^\s*0\s+0\s+4294967295\s*$/.test(read(syscalls, "/proc/self/uid_map"));
-}
-
-function read(syscalls: Syscalls, path: string): string {
-  try {
-    return syscalls.readFile(path);
-  } catch (error) {
-    if (error instanceof SyscallError) return "";
-    throw error;
-  }
+  return isFirstUserNamespace(files) === true;
 }
