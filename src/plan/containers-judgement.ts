@@ -40,7 +40,7 @@ function judgeGroup(subject: Subject, index: SurveyIndex): Judgement {
 
 /** Whether an iommufd stands in for VFIO's containers: it answers for no group before a device of it is open. */
 export function isCompat({ answer }: Subject): boolean {
-  return answer?.asked === "not asked" && answer.why.includes("is an iommufd");
+  return answer?.asked === "not asked" && answer.isIommufd === true;
 }
 
 /** Whether all groups come into one container. */

@@ -39,6 +39,7 @@ function ask(container: Container, group: Group): GroupAnswer {
   if (container.kind === "iommufd") {
     return {
       asked: "not asked",
+      isIommufd: true,
       why: "/dev/vfio/vfio is an iommufd, which knows the IOMMU only when a device is open",
     };
   }

@@ -15,8 +15,9 @@ export interface AskableGroups {
 export function groupsToAsk(survey: Survey): AskableGroups {
   const groups: GroupIdentity[] = [];
   const others = new Map<number, GroupAnswer>();
+  const members = membersOf(survey);
   for (const [id, facts] of survey.kernel?.groups ?? []) {
-    const devices = survey.topology.devices.filter(({ group }) => group === id);
+    const devices = members.get(id) ?? [];
     const why = whyNotToAsk(id, { devices, facts, survey });
     const [device] = devices;
     if (why !== undefined || device === undefined) others.set(id, { asked: "not asked", why: why ?? "it is empty" });
@@ -57,6 +58,18 @@ interface SurveyedGroup {
   readonly devices: readonly TopologyDevice[];
   readonly facts: GroupFacts;
   readonly survey: Survey;
+}
+
+/** Devices by the number of their group. */
+function membersOf({ topology }: Survey): ReadonlyMap<number, readonly TopologyDevice[]> {
+  const members = new Map<number, TopologyDevice[]>();
+  for (const device of topology.devices) {
+    if (typeof device.group !== "number") continue;
+    const known = members.get(device.group);
+    if (known === undefined) members.set(device.group, [device]);
+    else known.push(device);
+  }
+  return members;
 }
 
 /** Whether all devices of the group are free of other drivers is for the kernel to tell, when it is opened. */

@@ -108,7 +108,12 @@ export type GroupAnswer =
       IospanErrorFacts,
       "errno" | "hint"
     >)
-  | { readonly asked: "not asked"; readonly why: string };
+  | {
+      readonly asked: "not asked";
+      readonly why: string;
+      /** VFIO's container is an iommufd, which answers for no group before a device of it is open. */
+      readonly isIommufd?: true | undefined;
+    };
 
 /** What sysfs says of a device that a topology does not need. */
 export interface DeviceFacts {

@@ -24,7 +24,7 @@ function ofAnswer(answer: GroupAnswer): Diagnosis | undefined {
     case "answered":
       return passed("a container was opened and answered");
     case "not asked":
-      return answer.why.startsWith(`${CONTAINER} is an iommufd`) ? passed(answer.why) : undefined;
+      return answer.isIommufd ? passed(answer.why) : undefined;
     case "refused":
       if (answer.code !== "ERR_IOSPAN_NO_VFIO") return undefined;
       return failed("no IOMMU backend takes the group", { evidence: [answer.message], fix: [answer.hint, ...LOAD] });

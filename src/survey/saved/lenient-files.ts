@@ -16,7 +16,7 @@ export class LenientFiles implements MachineFiles {
   constructor(inner: MachineFiles) {
     this.#inner = inner;
     const { status } = inner;
-    if (status !== undefined) this.status = (path) => this.#answer(path, () => status(path));
+    if (status !== undefined) this.status = (path) => this.#answer(path, () => status.call(inner, path));
   }
 
   readFile(path: string): string {

@@ -108,10 +108,15 @@ class DocumentReader {
       case "refused":
         return this.#refusal(answer);
       case "not asked":
-        return { asked: "not asked", why: this.#text(answer["why"], "answers") };
+        return this.#silence(answer);
       default:
         throw this.#damaged("answers");
     }
+  }
+
+  #silence({ why, isIommufd }: JsonObject): GroupAnswer {
+    if (isIommufd !== undefined && isIommufd !== true) throw this.#damaged("answers");
+    return { asked: "not asked", why: this.#text(why, "answers"), ...(isIommufd && { isIommufd }) };
   }
 
   #answered({ by, pageSizes, ranges, entries }: JsonObject): GroupAnswer {

@@ -27,7 +27,12 @@ export type SavedAnswer =
       readonly errno?: number | undefined;
       readonly hint: string;
     }
-  | { readonly asked: "not asked"; readonly why: string };
+  | {
+      readonly asked: "not asked";
+      readonly why: string;
+      /** VFIO's container is an iommufd. */
+      readonly isIommufd?: true | undefined;
+    };
 
 /**
  * A saved machine as JSON. Keys are paths of the machine's, or numbers of groups. Version 1 stays readable; what is added to it

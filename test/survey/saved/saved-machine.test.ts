@@ -259,6 +259,7 @@ describe("the file of a saved machine", () => {
       hint: text,
     }),
     fc.record({ asked: fc.constant("not asked" as const), why: text }),
+    fc.record({ asked: fc.constant("not asked" as const), why: text, isIommufd: fc.constant(true as const) }),
   );
   const mapOf = <T>(value: fc.Arbitrary<T>) => fc.array(fc.tuple(path, value)).map((entries) => new Map(entries));
   const groupsOf = <T>(value: fc.Arbitrary<T>) => fc.array(fc.tuple(integer, value)).map((entries) => new Map(entries));
