@@ -1,37 +1,25 @@
-import { constants } from "node:os";
 import { CommanderError } from "commander";
 import { Cache } from "./cache.js";
 import { Host, LabError } from "./host.js";
+import { Interruption } from "./interruption.js";
 import { runAll } from "./lab.js";
 import { parseOptions } from "./options.js";
 import { EXIT } from "./outcome.js";
 
-const interrupted = new AbortController();
-let signalCode = 0;
-
-// The first signal stops the guest and removes what is half done; the second one acts as usual.
-for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-  process.once(signal, () => {
-    signalCode = 128 + constants.signals[signal];
-    interrupted.abort();
-  });
-}
+const interruption = new Interruption();
 // Whoever read our output is gone (`| head`): there is nothing left to run for.
-process.stdout.on("error", () => {
-  signalCode = 128 + constants.signals.SIGPIPE;
-  interrupted.abort();
-});
+process.stdout.on("error", () => interruption.end("SIGPIPE"));
 
-const host = new Host(interrupted.signal);
+const host = new Host(interruption.signal);
 try {
   const options = parseOptions(process.argv.slice(2));
   process.exitCode = await runAll(host, await Cache.open(), options);
 } catch (error) {
-  process.exitCode = signalCode || exitCodeOf(error);
-  if (error instanceof LabError && signalCode === 0) host.say(error.message);
-  else if (signalCode === 0 && !(error instanceof CommanderError)) throw error;
+  process.exitCode = interruption.code || exitCodeOf(error);
+  if (error instanceof LabError && interruption.code === 0) host.say(error.message);
+  else if (interruption.code === 0 && !(error instanceof CommanderError)) throw error;
 }
-if (signalCode !== 0) process.exitCode = signalCode;
+if (interruption.code !== 0) process.exitCode = interruption.code;
 
 /** After `--help` all is well. */
 function exitCodeOf(error: unknown): number {
