@@ -1,5 +1,15 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -110,6 +120,9 @@ describe("the package's manual", () => {
   it("leaves out what makes it", () => {
     expect(existsSync(path.join(installed, "dist/cli/manual"))).toBe(false);
     expect(existsSync(path.join(installed, "tools"))).toBe(false);
+    const all = readdirSync(path.join(installed, "dist"), { recursive: true, encoding: "utf8" });
+    expect(all).toContain("index.js");
+    expect(all.filter((name) => name.endsWith(".map"))).toEqual([]);
   });
 });
 

@@ -1,10 +1,10 @@
 import { IospanError } from "../errors.js";
-import { findDeviceState, readPciIds } from "../machine/devices.js";
+import { findDeviceState } from "../machine/devices.js";
 import { requireGroupFor, requireVfios } from "../machine/driver-binding.js";
-import { groupDevices } from "../machine/groups.js";
 import type { DeviceState, Machine } from "../machine/machine.js";
 import { hasVfioDriver, isDriverLoaded, loadDriverHint, spoilsGroup, vfioDrivers } from "../machine/vfio-drivers.js";
 import type { BindingWorld, Refusal } from "./binding-world.js";
+import { groupMates, isBridge } from "./group-mates.js";
 import { findLifelines, type LifelineReport } from "./lifelines/find-lifelines.js";
 
 /** What is to be bound. */
@@ -30,10 +30,12 @@ export interface PlannedDevice {
 /** What a request comes to, before anything is changed. */
 export interface BindingPlan extends LifelineReport {
   readonly devices: readonly PlannedDevice[];
-  /** Bridges of their groups, which stay where they are and do no harm there. */
+  /** Bridges of their groups on drivers that do no DMA, which stay where they are and do no harm there. */
   readonly leftAlone: readonly DeviceState[];
   /** Devices of their groups that are on drivers of their own: VFIO hands the group out only when they are taken, too. */
   readonly companions: readonly DeviceState[];
+  /** Those of the companions that are bridges, which VFIO does not take: their drivers have to leave them. */
+  readonly immovable: readonly DeviceState[];
   /**
    * Those whose group was wanted and is not known: up to Linux 6.12 a device joins one when its first driver probes it, and so
    * do its companions, each for itself (drivers/acpi/scan.c, acpi_dma_configure_id).
@@ -53,9 +55,7 @@ export function planBinding(world: BindingWorld, request: BindRequest): BindingP
   const { machine, sshConnection } = world;
   const named = unique(request.devices.map((name) => findDeviceState(machine, name)));
   for (const device of named) requireFitting(device, request.driver);
-  const others = companionsOf(machine, named);
-  const bridges = others.filter((device) => isBridge(machine, device));
-  const takable = others.filter((device) => !bridges.includes(device));
+  const { takable, harmless, immovable } = groupMates(machine, named);
   const taken = request.group === true ? [...named, ...takable] : named;
   const devices = taken.map((device) => planned(device, named.includes(device) ? request.driver : undefined));
   const moving = devices.filter(({ already }) => !already);
@@ -68,8 +68,9 @@ export function planBinding(world: BindingWorld, request: BindRequest): BindingP
   return {
     ...report,
     devices,
-    leftAlone: bridges.filter(({ driver }) => driver !== undefined),
-    companions: request.group === true ? [] : takable.filter(spoilsGroup),
+    leftAlone: harmless.filter(({ driver }) => driver !== undefined),
+    companions: [...(request.group === true ? [] : takable.filter(spoilsGroup)), ...immovable],
+    immovable,
     ungrouped: request.group === true ? named.filter(({ group }) => group === undefined) : [],
     missing,
     refusals: [
@@ -96,27 +97,14 @@ function unique(devices: readonly DeviceState[]): readonly DeviceState[] {
   return [...new Map(devices.map((device) => [`${device.bus} ${device.name}`, device])).values()];
 }
 
-function companionsOf(machine: Machine, named: readonly DeviceState[]): readonly DeviceState[] {
-  const groups = new Set(named.flatMap(({ group }) => group ?? []));
-  const members = [...groups].flatMap((group) => groupDevices(machine, group));
-  return members.filter((device) => !named.some(({ name, bus }) => name === device.name && bus === device.bus));
-}
-
 function planned(device: DeviceState, wanted: string | undefined): PlannedDevice {
   const stays = wanted === undefined && hasVfioDriver(device) ? device.driver : undefined;
   const driver = wanted ?? stays ?? vfioDrivers[device.bus];
   return { device, driver, already: device.driver === driver };
 }
 
-/** PCI's base class 6: vfio-pci takes none with a bridge's header (drivers/vfio/pci/vfio_pci_core.c, vfio_pci_core_register_device). */
-function isBridge(machine: Machine, device: DeviceState): boolean {
-  return device.bus === "pci" && (readPciIds(machine, device)?.class ?? 0) >>> 16 === 0x06;
-}
-
 function bridgeRefusal(machine: Machine, device: DeviceState): readonly Refusal[] {
-  const subclass = device.bus === "pci" ? (readPciIds(machine, device)?.class ?? 0) >>> 8 : 0;
-  // PCI-to-PCI, CardBus: a header that is not an end point's.
-  if (subclass !== 0x0604 && subclass !== 0x0607) return [];
+  if (!isBridge(machine, device)) return [];
   return [
     {
       device: device.name,

@@ -81,7 +81,12 @@ function readPart(part: Uint8Array): number {
 }
 
 function unreadable(wanted: string, why: string): IospanError {
-  return new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `cannot read the chip ${wanted}: ${why}`, {
-    hint: `name a .dts or .dtb file, or one that comes with iospan: ${shippedChips().join(", ")}`,
+  return new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `cannot read the device tree ${wanted}: ${why}`, {
+    hint: chipHint(),
   });
+}
+
+/** What can be named. */
+export function chipHint(): string {
+  return `name a .dts or .dtb file, or one that comes with iospan: ${shippedChips().join(", ")}`;
 }

@@ -8,7 +8,7 @@ export const COMPLETE = "__complete";
 
 const SECTIONS = helpSections({
   notes: [
-    "Completed are commands, options, what options take, files, the names of this machine's devices and IOMMUs (of a copy where --sysfs names one), and the IDs of checks.",
+    "Completed are commands, options, what options take, files, the names of this machine's devices and IOMMUs (of what --sysfs, --device-tree, --iort or --machine names, where it is there), and the IDs of checks.",
   ],
   exitCodes: { 0: "the script was written", 2: "the command line is wrong" },
   examplesTitle: "To install it",

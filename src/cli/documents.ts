@@ -31,7 +31,7 @@ export interface TopologyDeviceDocument extends TopologyDevice {
 }
 
 /** What `iospan topology --json` prints: which devices are behind which IOMMU. */
-export interface TopologyDocument extends Omit<Topology, "devices" | "memory" | "aliases"> {
+export interface TopologyDocument extends Omit<Topology, "devices" | "memory" | "aliases" | "others"> {
   /** Devices, and buses whose devices an IOMMU translates for. */
   readonly devices: readonly TopologyDeviceDocument[];
   /** Physical memory. */

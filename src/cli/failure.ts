@@ -17,7 +17,7 @@ export interface Failure {
  * The failure that an error stands for; undefined for an error that is nobody's input.
  * @param command whose help says more: `iospan`, `iospan demo`.
  */
-export function failureOf(error: unknown, command: string): Failure | undefined {
+export async function failureOf(error: unknown, command: string): Promise<Failure | undefined> {
   if (error instanceof CommanderError) return usageFailure(error, command);
   if (!(error instanceof IospanError)) return undefined;
   const { code, message, hint } = error;
@@ -52,11 +52,29 @@ export function isSystemError(error: unknown): error is NodeJS.ErrnoException {
   return error instanceof Error && "code" in error && "syscall" in error && !(error instanceof IospanError);
 }
 
+/** What commander says of a value that is none of those that there are, of an option or of an argument. */
+const WRONG_OPTION = /^option '(?:-\w, )?(--[\w-]+)[^']*' argument '(.*)' is invalid\. Allowed choices are (.*)\.$/s;
+const WRONG_ARGUMENT = /^command-argument value '(.*)' is invalid for argument '(.*)'\. Allowed choices are (.*)\.$/s;
+
 /** commander's text is a line, and one in parentheses where it has a guess. */
-function usageFailure({ message }: CommanderError, command: string): Failure {
-  const [first = "", guess] = message.replace(/^error: /, "").split("\n");
+async function usageFailure({ message }: CommanderError, command: string): Promise<Failure> {
+  const text = message.replace(/^error: /, "");
+  const [, option, ofOption = "", choices] = WRONG_OPTION.exec(text) ?? [];
+  if (choices !== undefined) return wrongChoice(`${option} does not take`, ofOption, choices);
+  const [, value = "", argument, shown] = WRONG_ARGUMENT.exec(text) ?? [];
+  if (shown !== undefined) return wrongChoice(`${command} takes no ${argument}`, value, shown);
+  const [first = "", guess] = text.split("\n");
   const hint = guess?.replace(/^\((.*)\)$/, "$1") ?? `${command} --help shows what there is`;
   return { code: "ERR_IOSPAN_INVALID_ARGUMENT", message: first, hint };
+}
+
+async function wrongChoice(what: string, value: string, text: string): Promise<Failure> {
+  const { nearMisses } = await import("../machine/device-name.js");
+  const choices = text.split(", ");
+  const near = nearMisses(value, choices);
+  const guess = near.length === 0 ? "" : `; did you mean ${near.join(" or ")}?`;
+  const message = `${what} ${JSON.stringify(value)}${guess}`;
+  return { code: "ERR_IOSPAN_INVALID_ARGUMENT", message, hint: `it takes ${choices.join(", ")}` };
 }
 
 /** Tells a failure: as JSON on the standard output, which then holds nothing else, or in words on the other one. */

@@ -26,7 +26,7 @@ export async function run(typed: readonly string[], streams: Streams): Promise<n
     await obey(argv, program, streams);
     return exitCode;
   } catch (error) {
-    return failed(error, argv, program, streams);
+    return await failed(error, argv, program, streams);
   }
 }
 
@@ -44,10 +44,10 @@ async function complete(words: readonly string[], program: Command, { stdout }: 
 }
 
 /** Tells why a command did nothing, or what broke it. @returns the exit code */
-function failed(error: unknown, argv: readonly string[], program: Command, streams: Streams): number {
+async function failed(error: unknown, argv: readonly string[], program: Command, streams: Streams): Promise<number> {
   // --help and --version end here, too.
   if (error instanceof CommanderError && error.exitCode === 0) return EXIT.ok;
-  const failure = failureOf(error, commandName(argv, program));
+  const failure = await failureOf(error, commandName(argv, program));
   if (failure === undefined && isSystemError(error) && error.syscall === "write") throw error;
   report(failure ?? bugFailure(error, streams.env), streams, wantsJson(argv));
   return failure === undefined ? EXIT.bug : EXIT.usage;

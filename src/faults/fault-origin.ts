@@ -1,8 +1,11 @@
 import { hex } from "../iova.js";
-import type { Topology } from "../topology/topology.js";
+import type { Topology, TopologyIommu } from "../topology/topology.js";
 import type { FaultDevice, IommuFault } from "./fault.js";
 import { type FaultOwner, type IdOwners, idOwners, ownerOf } from "./id-owners.js";
-import { loggedIommus } from "./logged-iommu.js";
+import { iommusOfFormat, loggedIommus } from "./logged-iommu.js";
+
+/** IOMMUs that a text names. */
+const MOST_IOMMUS = 4;
 
 /** Which IOMMU a fault is of and whose it is, as a topology tells. */
 export interface FaultOrigin {
@@ -31,12 +34,43 @@ export function faultOrigin(fault: IommuFault, topology: Topology): FaultOrigin 
   const iommu = iommus.length === 1 ? iommus[0]?.name : undefined;
   if (fault.device?.from === "log") return { iommu, from: "log", ...named(fault, fault.device.name, topology) };
   const nothing = { iommu, devices: [], from: "unknown" } as const;
-  if (iommus.length === 0) return { ...nothing, text: `no source has an IOMMU ${fault.iommu ?? "of this kind"}` };
+  if (iommus.length === 0) return { ...nothing, text: unknownIommuText(fault, topology) };
   if (fault.streamId === undefined) return { ...nothing, text: "the log has no ID of a device" };
   const found = idOwners(fault.streamId, new Set(iommus.map(({ path }) => path)), topology);
   const text = ownersText(found, fault);
   const doubt = iommus.length === 1 ? "" : `; which IOMMU ${fault.iommu} is, no source tells`;
   return { iommu, devices: found.owners, from: found.from, text: text + doubt };
+}
+
+/** Which IOMMUs there are instead, and whose the ID would be at each. */
+function unknownIommuText(fault: IommuFault, topology: Topology): string {
+  const { iommu, streamId, format } = fault;
+  const start = `no source has an IOMMU ${iommu ?? "of this kind"}`;
+  const kin = iommusOfFormat(format, topology);
+  if (iommu === undefined || kin.length === 0) return start;
+  const guesses = streamId === undefined ? [] : guessesOf(streamId, kin, topology);
+  if (guesses.length > 0 && streamId !== undefined) {
+    const rest = guesses.length > MOST_IOMMUS ? "; and so on" : "";
+    return `${start}; ${idKind(format)} ${hex(streamId)} would be ${guesses.slice(0, MOST_IOMMUS).join("; ")}${rest}`;
+  }
+  const names = kin.slice(0, MOST_IOMMUS).map(({ name }) => name);
+  const more = kin.length > names.length ? ` and ${kin.length - names.length} more` : "";
+  const nobody = streamId === undefined ? "" : `, and ${idKind(format)} ${hex(streamId)} is nobody's at any of them`;
+  return `${start}; there ${kin.length === 1 ? "is" : "are"} ${names.join(", ")}${more}${nobody}`;
+}
+
+/** `9030000.dma-port, if this is smmu3.0x…`; devices that a source has go before those that may be behind a bus. */
+function guessesOf(id: number, iommus: readonly TopologyIommu[], topology: Topology): readonly string[] {
+  const found = iommus.flatMap(({ path, name }) => {
+    const { owners } = idOwners(id, new Set([path]), topology);
+    const text = `${owners.map((each) => each.name).join(" or ")}, if this is ${name}`;
+    return owners.length === 0 ? [] : [{ text, isListed: owners.some((each) => each.path !== undefined) }];
+  });
+  return found.sort((a, b) => Number(b.isListed) - Number(a.isListed)).map(({ text }) => text);
+}
+
+function idKind(format: IommuFault["format"]): string {
+  return format === "arm-smmu-v3" || format === "arm-smmu" ? "StreamID" : "requester ID";
 }
 
 /** A fault whose device a topology may have named. @internal */
@@ -66,7 +100,7 @@ function named(
 }
 
 function ownersText({ owners, from, missing }: IdOwners, { streamId = 0, format }: IommuFault): string {
-  const kind = format === "arm-smmu-v3" || format === "arm-smmu" ? "StreamID" : "requester ID";
+  const kind = idKind(format);
   const who = owners.map(ownerText).join(", or ");
   if (from === "requester-id") return `${who}, if ${hex(streamId)} is its requester ID: no source tells ${kind}s`;
   if (owners.length > 0) return who;

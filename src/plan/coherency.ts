@@ -7,8 +7,8 @@ import { isOnVfio, type SurveyIndex } from "./survey-index.js";
 /**
  * Whose drivers say that the IOMMU keeps DMA coherent, IOMMU_CAP_CACHE_COHERENCY: `always` and `never` whatever the machine;
  * `walks` where its table walks are coherent (arm-smmu-v3.c, arm_smmu_capable), `walks-or-device` where they are or the device
- * is (arm-smmu.c, arm_smmu_capable). Drivers with `never` have no `capable` at all: intel/iommu.c, amd/iommu.c, virtio-iommu.c
- * and qcom_iommu.c do, and rockchip-iommu.c, exynos-iommu.c, mtk_iommu.c, apple-dart.c, ipmmu-vmsa.c, sprd-iommu.c,
+ * is (arm-smmu.c, arm_smmu_capable; not so in older releases). Drivers with `never` have no `capable` at all: intel/iommu.c, amd/iommu.c, virtio-iommu.c
+ * and qcom_iommu.c do, and rockchip-iommu.c, vsi-iommu.c, exynos-iommu.c, mtk_iommu.c, apple-dart.c, ipmmu-vmsa.c, sprd-iommu.c,
  * sun50i-iommu.c, tegra-smmu.c, msm_iommu.c, omap-iommu.c and riscv/iommu.c do not.
  */
 const COHERENT: Readonly<Record<IommuKind, "always" | "never" | "walks" | "walks-or-device" | undefined>> = {
@@ -20,6 +20,7 @@ const COHERENT: Readonly<Record<IommuKind, "always" | "never" | "walks" | "walks
   qcom: "always",
   riscv: "never",
   rockchip: "never",
+  verisilicon: "never",
   exynos: "never",
   apple: "never",
   mediatek: "never",
@@ -64,12 +65,20 @@ function judgeIommu(iommu: TopologyIommu, subject: Subject, index: SurveyIndex):
     case "walks":
       return walks(coherent, iommu, subject);
     case "walks-or-device":
-      return walks(coherent === true ? true : either(coherent, deviceCoherent(subject, index)), iommu, subject);
+      if (coherent !== true && isBefore(index.kernel?.release, 6, 6) === true) return olderSmmu(iommu, subject, index);
+      return walksOrDevice(either(coherent, deviceCoherent(subject, index)), iommu, subject);
     case undefined:
       return unknown(
         `whether VFIO takes what is behind ${name} depends on its driver; binding ${subject.device.name} tells`,
       );
   }
+}
+
+/** Releases that asked first took every SMMUv1 and v2, later ones those with coherent walks; which did what is not told apart. */
+function olderSmmu({ name }: TopologyIommu, { device }: Subject, { kernel }: SurveyIndex): Judgement {
+  return unknown(
+    `whether Linux ${kernel?.release} takes ${name} for coherent depends on its driver; binding ${device.name} to VFIO tells`,
+  );
 }
 
 function walks(coherent: boolean | undefined, { name }: TopologyIommu, { device }: Subject): Judgement {
@@ -80,6 +89,18 @@ function walks(coherent: boolean | undefined, { name }: TopologyIommu, { device 
     );
   }
   return unknown(`whether ${name} is coherent, as VFIO demands, firmware tells; or bind ${device.name} to VFIO`);
+}
+
+function walksOrDevice(coherent: boolean | undefined, { name }: TopologyIommu, { device }: Subject): Judgement {
+  if (coherent === true) return yes(`${name} is coherent, or ${device.name} is`);
+  if (coherent === false) {
+    return no(
+      `VFIO refuses ${device.name}: firmware says neither of it nor of ${name} that it is coherent (dma-coherent; EINVAL when it is bound)`,
+    );
+  }
+  return unknown(
+    `whether ${name} or ${device.name} is coherent, as VFIO demands, firmware tells; or bind ${device.name} to VFIO`,
+  );
 }
 
 /** True if one is, undefined if one may be. */

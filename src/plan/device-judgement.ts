@@ -1,8 +1,6 @@
-import { hex } from "../iova.js";
-import { isBefore } from "../machine/kernel-release.js";
 import { judgeCoherency } from "./coherency.js";
-import { allOf, type Judgement, no, unknown, yes } from "./judgement.js";
-import { requiredMapping } from "./reserved.js";
+import { allOf, type Judgement, no } from "./judgement.js";
+import { judgeRequiredMapping } from "./required-mapping.js";
 import type { Subject } from "./subject.js";
 import type { SurveyIndex } from "./survey-index.js";
 import { judgeTranslation } from "./translation.js";
@@ -32,20 +30,4 @@ function judgeBus({ device, isForFunctions }: Subject, index: SurveyIndex): Judg
     return no(`${name} is a bus itself: name the devices on it`);
   }
   return undefined;
-}
-
-/** Linux has refused that since 6.6 for every IOMMU, and Intel's driver did so before. */
-function judgeRequiredMapping(subject: Subject, index: SurveyIndex): Judgement {
-  const region = requiredMapping(subject, index);
-  const { name } = subject.device;
-  if (region === undefined) return yes(`nothing of ${name} has to stay mapped`);
-  const where = `${hex(region.start)}-${hex(region.end)}`;
-  if (isBefore(index.kernel?.release, 6, 6) === true && subject.iommus.some(({ kind }) => kind !== "intel")) {
-    return unknown(
-      `firmware demands that ${where} stays mapped one to one for ${name}; this Linux may not insist on it`,
-    );
-  }
-  return no(
-    `firmware demands that ${where} stays mapped one to one for ${name}: the kernel refuses it to VFIO (EINVAL)`,
-  );
 }

@@ -16,7 +16,7 @@ const MOST_NAMES = 6;
  * Where no kernel was looked at, a PCI function that firmware does not list is found behind the one host whose map has its
  * requester ID.
  * @throws IospanError `ERR_IOSPAN_NO_DEVICE` where there is none, with the names it may have been meant for; where there are
- * several; and for an IOMMU. `ERR_IOSPAN_INVALID_ARGUMENT` for what can name no device.
+ * several; for an IOMMU; and for what a device tree has behind no IOMMU. `ERR_IOSPAN_INVALID_ARGUMENT` for what can name no device.
  */
 export function findPlanned(topology: Topology, asked: string): TopologyDevice {
   const known = finders.get(topology) ?? new DeviceFinder(topology);
@@ -92,13 +92,19 @@ class DeviceFinder {
   #elsewhere(asked: string, texts: readonly string[]): never {
     const iommu = texts.flatMap((text) => this.#iommus.get(text) ?? [])[0];
     if (iommu !== undefined) throw this.#isIommu(asked, iommu);
-    const { devices } = this.#topology;
-    const near = nearMisses(asked, [...new Set(this.#levels.slice(1).flatMap((level) => [...level.keys()]))]);
+    const { devices, others = [] } = this.#topology;
+    const unguarded = grouped(others, nodeSpellings);
+    const found = [...new Set(texts.flatMap((text) => unguarded.get(text) ?? []))];
+    if (found.length > 0) throw behindNone(asked, found);
+    const known = [...this.#levels.slice(1).flatMap((level) => [...level.keys()]), ...others.map(baseName)];
+    const near = nearMisses(asked, [...new Set(known)]);
     const question = near.length === 0 ? "" : `; did you mean ${near.join(" or ")}?`;
     throw new IospanError("ERR_IOSPAN_NO_DEVICE", `there is no device ${asked}${question}`, {
       device: asked,
       hint:
-        devices.length === 0 ? "no devices are known: look at the sources" : "iospan topology lists devices and IOMMUs",
+        devices.length === 0
+          ? "no devices are known: look at the sources"
+          : `${listingCommand(this.#topology)} lists devices and IOMMUs`,
     });
   }
 
@@ -143,6 +149,21 @@ function shortNames(device: TopologyDevice): readonly string[] {
   return lower([node, kernels]);
 }
 
+/** A node's path, `i2c@fea90000`, `fea90000.i2c` (the kernel's name where its bus moves no addresses), and `i2c`. */
+function nodeSpellings(path: string): readonly string[] {
+  const node = baseName(path);
+  const [short = "", address] = node.split("@", 2);
+  return lower([path, node, short, ...(address === undefined ? [] : [`${address}.${short}`])]);
+}
+
+/** What shows the same sources. */
+function listingCommand({ sources }: Topology): string {
+  const [first] = sources;
+  if (first === undefined || first.name === "/sys") return "iospan topology";
+  if (first.kind === "sysfs") return `iospan topology, with ${first.name} as here,`;
+  return `iospan topology ${first.kind === "device-tree" ? "-t" : "-i"} FILE`;
+}
+
 /** As the tree has it. */
 function treePath(path: string): string {
   const root = TREE_ROOTS.find((each) => path === each || path.startsWith(`${each}/`));
@@ -156,6 +177,16 @@ function listed(devices: readonly TopologyDevice[]): string {
     .map(({ name, paths: { "device-tree": node } }) => (node === undefined ? name : `${name} (${node})`));
   const more = devices.length - shown.length;
   return `${shown.join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
+}
+
+function behindNone(asked: string, nodes: readonly string[]): IospanError {
+  const [first = ""] = nodes;
+  const shown = nodes.slice(0, MOST_NAMES).join(", ");
+  const several = `${asked} may be any of ${nodes.length} devices, and each is behind no IOMMU`;
+  return new IospanError("ERR_IOSPAN_NO_DEVICE", nodes.length === 1 ? `${asked} is behind no IOMMU` : several, {
+    device: asked,
+    hint: `VFIO hands out what an IOMMU keeps to its memory: the device tree connects none with ${nodes.length === 1 ? first : `${shown}${nodes.length > MOST_NAMES ? ", …" : ""}`}`,
+  });
 }
 
 function ambiguous(asked: string, devices: readonly TopologyDevice[]): IospanError {

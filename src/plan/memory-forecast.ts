@@ -6,7 +6,8 @@ const GIB = 2 ** 30;
 const CAP_IPC_LOCK = 1n << 14n;
 
 /**
- * What mapping costs of RLIMIT_MEMLOCK. VFIO counts a page for each container that pins it, for the process (VmLck); an iommufd
+ * What mapping costs of RLIMIT_MEMLOCK. What is left is the most for an iommufd: what other processes of the user pin comes off
+ * it, and nobody tells how much that is. VFIO counts a page for each container that pins it, for the process (VmLck); an iommufd
  * once, for the user (VmPin shows the process's part; iommufd/pages.c, iopt_pages_update_pinned). CAP_IPC_LOCK lifts the limit
  * for both (vfio_iommu_type1.c, vfio_pin_pages_remote; iommufd/pages.c, iopt_alloc_pages).
  */

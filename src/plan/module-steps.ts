@@ -1,5 +1,6 @@
 import { vfioDrivers } from "../machine/vfio-drivers.js";
 import type { VfioFacts } from "../survey/survey.js";
+import { moduleSwitch } from "./module-switch.js";
 import type { PlanStep } from "./plan.js";
 import { hasResetHandler } from "./platform-reset.js";
 import { inWords, type Situation } from "./situation.js";
@@ -45,7 +46,7 @@ const PLATFORM_OPTION = "vfio-platform takes CONFIG_VFIO_PLATFORM, which many di
 
 /** Where the module is not loaded, its default counts. */
 function isResetRequired(vfio: VfioFacts | undefined): boolean {
-  return !/^[Nn0]/.test(vfio?.parameters.get("vfio_platform.reset_required") ?? "");
+  return moduleSwitch(vfio, "vfio_platform.reset_required") !== false;
 }
 
 function lacksReset({ device, isForFunctions }: Subject): boolean {

@@ -100,7 +100,10 @@ export interface MemoryForecast {
   readonly perStrategy: readonly {
     readonly strategy: StrategyName;
     readonly countedPerGiB: number;
-    /** Bytes; undefined where the limit is not known, `Infinity` where there is none. */
+    /**
+     * Bytes; undefined where the limit is not known, `Infinity` where there is none. With an iommufd at most: it counts for the
+     * user, so that what the user's other processes pin comes off (iommufd/pages.c, incr_user_locked_vm).
+     */
     readonly most: number | undefined;
   }[];
 }

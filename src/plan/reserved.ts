@@ -5,9 +5,21 @@ import type { IommuKind } from "../topology/topology.js";
 import type { Subject } from "./subject.js";
 import type { SurveyIndex } from "./survey-index.js";
 
-/** Drivers that always keep a window for the addresses of doorbells: 0x8000000, 1 MiB (MSI_IOVA_BASE in each). */
-const MSI_WINDOW: ReservedRegion = { start: 0x800_0000n, end: 0x80f_ffffn, type: "msi" };
-const WITH_MSI_WINDOW: readonly IommuKind[] = ["arm,smmu-v3", "arm,smmu"];
+/** A window for the addresses of doorbells: 1 MiB (MSI_IOVA_BASE in arm-smmu-v3.h, arm-smmu.c and virtio-iommu.c). */
+const SOFTWARE_MSI: ReservedRegion = { start: 0x800_0000n, end: 0x80f_ffffn, type: "msi" };
+/** Where x86 takes interrupts (intel/iommu.h, IOAPIC_RANGE_START; amd/iommu.c, MSI_RANGE_START). */
+const X86_MSI: ReservedRegion = { start: 0xfee0_0000n, end: 0xfeef_ffffn, type: "msi" };
+/** HyperTransport's; units that can do without are not told apart here (amd/iommu.c, HT_RANGE_START). */
+const HYPER_TRANSPORT: ReservedRegion = { start: 0xfd_0000_0000n, end: 0xff_ffff_ffffn, type: "reserved" };
+
+/** What each driver keeps whatever firmware says (its get_resv_regions); those that are not here keep nothing that is known. */
+const OF_DRIVERS: Readonly<Partial<Record<IommuKind, readonly ReservedRegion[]>>> = {
+  "arm,smmu-v3": [SOFTWARE_MSI],
+  "arm,smmu": [SOFTWARE_MSI],
+  virtio: [SOFTWARE_MSI],
+  intel: [X86_MSI],
+  amd: [X86_MSI, HYPER_TRANSPORT],
+};
 
 /**
  * Address ranges that are not for mappings: those of the group, where there is one, else those that firmware keeps for the
@@ -16,7 +28,14 @@ const WITH_MSI_WINDOW: readonly IommuKind[] = ["arm,smmu-v3", "arm,smmu"];
 export function reservedOf({ device, iommus }: Subject, index: SurveyIndex): readonly ReservedRegion[] {
   const group = typeof device.group === "number" ? index.group(device.group) : undefined;
   if (group !== undefined) return group.reserved;
-  return iommus.some(({ kind }) => WITH_MSI_WINDOW.includes(kind)) ? [...device.reserved, MSI_WINDOW] : device.reserved;
+  const added = new Set(iommus.flatMap(({ kind }) => ofDriver(kind, device.reserved)));
+  return [...device.reserved, ...added];
+}
+
+/** virtio-iommu.c, viommu_get_resv_regions: it has no window of its own where the machine's has one. */
+function ofDriver(kind: IommuKind, known: readonly ReservedRegion[]): readonly ReservedRegion[] {
+  if (kind === "virtio" && known.some(({ type }) => type === "msi")) return [];
+  return OF_DRIVERS[kind] ?? [];
 }
 
 /**

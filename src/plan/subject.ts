@@ -37,6 +37,11 @@ export function subjectOf(asked: string, device: TopologyDevice, index: SurveyIn
   };
 }
 
+/** PCI functions, and hosts that stand for them. */
+export function isForPci({ device, isForFunctions }: Subject): boolean {
+  return device.bus === "pci" || isForFunctions;
+}
+
 /** A bus has links for what is on it, and some have links of their own as well. */
 function linksOf({ links, isBus }: TopologyDevice, isForFunctions: boolean): readonly IommuLink[] {
   if (!isBus || isForFunctions) return isBus ? links.filter(isForOthers) : links;

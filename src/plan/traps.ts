@@ -1,12 +1,12 @@
 import { attachesNowhere } from "../space/strategies/attach-regression.js";
 import type { Finding } from "../topology/topology.js";
 import type { Companion } from "./companions.js";
-import { isIsolated } from "./isolation.js";
+import { allowsUnsafe, isIsolated } from "./isolation.js";
 import type { PlannedRanges, PlanTrap } from "./plan.js";
 import { hasResetHandler } from "./platform-reset.js";
 import { inWords, type Situation } from "./situation.js";
-import type { Subject } from "./subject.js";
-import { isOnVfio, type SurveyIndex } from "./survey-index.js";
+import { isForPci, type Subject } from "./subject.js";
+import { grouped, isOnVfio, type SurveyIndex } from "./survey-index.js";
 
 /** Findings that are looked at here per device. */
 const OWN_WORDS: readonly string[] = ["shared-id", "repeated-id"];
@@ -21,6 +21,7 @@ export function findTraps(situation: Situation, companions: readonly Companion[]
         ? []
         : [...sharers(subject, index), ...resets(subject), ...interrupts(subject, index)],
     ),
+    ...assumedIsolation(situation),
     ...groupTraps(subjects, companions),
     ...engineTraps(subjects, index),
     ...silentAttach(situation),
@@ -70,9 +71,30 @@ function interrupts(subject: Subject, index: SurveyIndex): readonly PlanTrap[] {
       trap("interrupt-isolation", "warning", `the interrupts of ${name} are not isolated from others' DMA`, name),
     ];
   }
-  if (isolated === true || bus !== "platform" || subject.isForFunctions) return [];
+  if (isolated === true || bus !== "platform" || isForPci(subject)) return [];
   const text = `VFIO refuses ${name} (EPERM) unless its interrupts are isolated, on Arm by an msi-parent; nothing read tells`;
   return [trap("interrupt-isolation", "note", text, name)];
+}
+
+/** PCI functions are taken for isolated where nobody tells; what that rests on is another thing for each kind of machine. */
+function assumedIsolation({ subjects, judgements, index }: Situation): readonly PlanTrap[] {
+  if (allowsUnsafe("vfio_iommu_type1", index) && allowsUnsafe("iommufd", index)) return [];
+  const assumed = subjects.filter(
+    (subject, at) => judgements[at]?.verdict !== "no" && isForPci(subject) && isIsolated(subject, index) === undefined,
+  );
+  return [...grouped(assumed, (subject) => [isolator(subject)])].map(([by, those]) => {
+    const names = inWords(those.map(({ device }) => device.name));
+    const text = `VFIO refuses ${names} (EPERM) unless ${by}, as is taken for granted here; nothing read tells`;
+    return trap("interrupt-isolation", "note", text, those.length === 1 ? those[0]?.device.name : undefined);
+  });
+}
+
+/** What keeps a function from others' interrupts (irq_domain flag ISOLATED_MSI: intel, amd, irq-gic-v3-its.c, irq-gic-v5-its.c). */
+function isolator({ iommus }: Subject): string {
+  const kind = iommus[0]?.kind;
+  if (kind === "intel" || kind === "amd") return "interrupts are remapped";
+  if (kind === "arm,smmu-v3" || kind === "arm,smmu") return "its interrupts go to an ITS (msi-map)";
+  return "its interrupts are isolated, on Arm by an ITS, on x86 by remapping";
 }
 
 function groupTraps(subjects: readonly Subject[], companions: readonly Companion[]): readonly PlanTrap[] {

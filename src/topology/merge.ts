@@ -51,6 +51,7 @@ function mergeTwo(first: Topology, second: Topology): Topology {
     })),
     memory: first.memory ?? second.memory,
     aliases: first.aliases ?? second.aliases,
+    others: first.others ?? second.others,
     findings: [
       ...first.findings,
       // What Linux would do was said before it was known what it did.

@@ -22,6 +22,7 @@ export const iommuKinds = [
   "virtio",
   "riscv",
   "rockchip",
+  "verisilicon",
   "exynos",
   "apple",
   "mediatek",
@@ -174,6 +175,8 @@ export interface Topology {
   readonly memory: readonly TopologyMemory[] | undefined;
   /** Other names for things, by name, and what they stand for: the aliases of a device tree, as its paths. */
   readonly aliases?: ReadonlyMap<string, string> | undefined;
+  /** What else a device tree describes that is behind no IOMMU, and is none: paths of nodes with a `compatible`. Not in JSON. */
+  readonly others?: readonly string[] | undefined;
   readonly findings: readonly Finding[];
 }
 

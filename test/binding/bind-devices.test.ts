@@ -158,6 +158,33 @@ describe("groups", () => {
     unbindDevices(board.world, { devices: [FIRST], group: true });
     expect([FIRST, COMPANION].map(driverOf)).toEqual(["nvme", "ahci"]);
   });
+
+  const mate = (name: string, pciClass: string, driver: string | undefined) => {
+    if (driver !== undefined) board.tree.driver("pci", driver);
+    const attributes = { vendor: "0x8086", device: "0x1234", class: pciClass };
+    const place = { bus: "pci", parent: "pci0000:00/0000:00:02.0", group: 5 } as const;
+    board.tree.device({ ...place, name, ...(driver === undefined ? {} : { driver }), attributes });
+  };
+
+  it("has companions of PCI's bridge class that are no bridges but end points, with drivers as any", () => {
+    mate("0000:00:1f.0", "0x060100", "lpc_ich");
+    mate("0000:00:00.0", "0x060000", undefined);
+    expect(bind(FIRST).plan.companions.map(({ name }) => name)).toEqual(["0000:00:1f.0", COMPANION]);
+    const { plan } = bindDevices(board.world, { devices: [FIRST], group: true });
+    expect(plan.companions).toEqual([]);
+    expect(["0000:00:1f.0", "0000:00:00.0", "0000:00:02.0"].map(driverOf)).toEqual(["vfio-pci", undefined, "pcieport"]);
+    expect(plan.leftAlone.map(({ name }) => name)).toEqual(["0000:00:02.0"]);
+  });
+
+  it("is spoilt by a bridge on a driver other than pcieport, which VFIO cannot take", () => {
+    mate("0000:00:03.0", "0x060400", "shpchp");
+    const { plan, done } = bindDevices(board.world, { devices: [FIRST], group: true });
+    expect(done).toBe(true);
+    expect(plan.companions.map(({ name }) => name)).toEqual(["0000:00:03.0"]);
+    expect(plan.immovable).toEqual(plan.companions);
+    expect(plan.leftAlone.map(({ name }) => name)).toEqual(["0000:00:02.0"]);
+    expect(driverOf("0000:00:03.0")).toBe("shpchp");
+  });
 });
 
 describe("rehearsals", () => {

@@ -4,6 +4,7 @@ import { type BindingRecord, formatRecord, parseRecord } from "../../src/binding
 import { MachineReader } from "../../src/binding/lifelines/machine-reader.js";
 import { mountOf, parseMounts } from "../../src/binding/lifelines/mounts.js";
 import { defaultInterfaces, interfaceTo, readRoutes } from "../../src/binding/lifelines/routes.js";
+import { readSshConnections } from "../../src/binding/lifelines/ssh-sockets.js";
 import { IospanError } from "../../src/errors.js";
 
 const named = fc.stringMatching(/^[\w:.-]{1,20}$/).filter((text) => text !== "." && text !== "..");
@@ -101,4 +102,27 @@ it("the longest prefix decides the way, and the metric between equals", () => {
       interfaceTo(routes, to),
     ),
   ).toEqual(["host", "net", "fast", "wlan0", undefined, undefined, undefined]);
+});
+
+it("sockets are read from what is one, and anything else is left out", () => {
+  const hex = (length: number) => fc.stringMatching(new RegExp(`^[0-9A-F]{${length}}$`));
+  const files = (text: string) => ({
+    readFile: (path: string) => (path === "/proc/net/tcp" ? text : ""),
+    readDirectory: () => [],
+    readLink: () => "",
+  });
+  const peers = (text: string) => readSshConnections(new MachineReader({ syscalls: files(text) }), undefined);
+  fc.assert(
+    fc.property(fc.array(fc.string()), (lines) => {
+      expect(peers(lines.join("\n"))).toEqual([]);
+    }),
+  );
+  fc.assert(
+    fc.property(hex(8), hex(8), hex(4), (local, remote, port) => {
+      fc.pre(local !== remote);
+      const found = peers(`  0: ${local}:0016 ${remote}:${port} 01 0:0 0:0 0 0 0 4711 1`);
+      const bytes = (text: string) => [...Buffer.from(text, "hex").reverse()];
+      expect(found).toMatchObject([{ local: bytes(local), remote: bytes(remote) }]);
+    }),
+  );
 });

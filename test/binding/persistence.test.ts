@@ -6,12 +6,14 @@ import { afterAll, describe, expect, it } from "vitest";
 import {
   HEADER,
   type LastingBinding,
+  lastingBindings,
+  persistenceNotes,
   persistentFiles,
   persistentPaths,
   udevRule,
 } from "../../src/binding/persistence.js";
 import { findDevice } from "../../src/machine/devices.js";
-import { BindingBoard, DISK, PORT } from "./support.js";
+import { BindingBoard, COMPANION, DISK, FIRST, PORT } from "./support.js";
 
 const board = new BindingBoard();
 const folder = mkdtempSync(path.join(tmpdir(), "iospan-rules-"));
@@ -49,6 +51,26 @@ describe("udev rules", () => {
       const { status, stderr, stdout } = spawnSync("udevadm", ["verify", file], { encoding: "utf8" });
       expect(status, stderr + stdout).toBe(0);
     }
+  });
+});
+
+describe("an initramfs", () => {
+  const notes = (...names: string[]) => {
+    const planned = names.map((name) => ({ device: findDevice(board.kernel.machine, name), driver: "vfio-pci" }));
+    const [first] = lastingBindings(board.kernel.machine, planned);
+    return first === undefined ? "" : persistenceNotes(first).join("\n");
+  };
+
+  it("is told no IDs that another device of the machine has, too", () => {
+    expect(notes(DISK)).toContain("1b36:0010 is also what 0000:01:00.0, 0000:01:00.1 have, which would go to VFIO");
+    expect(notes(DISK)).not.toContain("ids=");
+  });
+
+  it("is told IDs that no other device has, and how that is taken back", () => {
+    const text = notes(DISK, FIRST, COMPANION);
+    expect(text).toContain("options vfio-pci ids=1b36:0010");
+    expect(text).toContain("rm /etc/modprobe.d/iospan.conf; update-initramfs -u");
+    expect(text).toContain("rm /etc/dracut.conf.d/iospan.conf; dracut -f");
   });
 });
 

@@ -135,6 +135,13 @@ nothing was changed
       `group 5 is not viable yet, all its devices go to VFIO or none: ${COMPANION} is on ahci; sudo iospan bind --group ${FIRST}`,
     );
     expect((await bind([FIRST], { group: true })).stdout).toContain("pcieport, a bridge that stays");
+    board.tree.remove("/sys/devices/pci0000:00/0000:00:02.0/driver");
+    board.tree.driver("pci", "shpchp");
+    board.tree.link("/sys/devices/pci0000:00/0000:00:02.0/driver", "/sys/bus/pci/drivers/shpchp");
+    expect((await bind([FIRST], { group: true })).stdout.replaceAll(/\s+/g, " ")).toContain(
+      "group 5 is not viable: 0000:00:02.0, a bridge, which VFIO does not take, is on shpchp; take that from it: " +
+        "echo 0000:00:02.0 > /sys/bus/pci/devices/0000:00:02.0/driver/unbind",
+    );
   });
 
   it("loads drivers with --load, and says so in a dry run", async () => {

@@ -50,7 +50,7 @@ describe("a chip file", () => {
   ])("%s cannot be read", (wanted, why) => {
     const error = errorOf(() => readChip(wanted));
     expect(error).toMatchObject({ code: "ERR_IOSPAN_INVALID_ARGUMENT" });
-    expect(error).toHaveProperty("message", `cannot read the chip ${wanted}: ${why}`);
+    expect(error).toHaveProperty("message", `cannot read the device tree ${wanted}: ${why}`);
     expect(error).toHaveProperty("hint", expect.stringContaining("dual-smmu"));
   });
 });

@@ -89,6 +89,22 @@ describe("completion", () => {
     expect(await offered("doctor", "--explain", "")).toEqual(ids);
     expect(await offered("doctor", "--only", "IOSPAN-MEM")).toEqual(["IOSPAN-MEMLOCK"]);
     expect(await offered("plan", "-s", sysfs, "01:00.0", "90")).toEqual(["9030000.dma-port"]);
+    expect(await offered("doctor", "--only", "mem")).toEqual(["memlock"]);
+    expect(await offered("doctor", "--only", "IOSPAN-MEMLOCK,IOSPAN-FAU")).toEqual(["IOSPAN-MEMLOCK,IOSPAN-FAULTS"]);
+    expect(await offered("doctor", "--only=memlock,fau")).toEqual(["--only=memlock,faults"]);
+    expect(await offered("doctor", "--only", "memlock,")).toEqual(ids.map((id) => `memlock,${id}`));
+  });
+
+  it("knows devices and IOMMUs of the firmware or the saved machine that is named", async () => {
+    const ofChip = await offered("plan", "-t", "dual-smmu", "");
+    expect(ofChip.slice(0, 4)).toEqual(expect.arrayContaining(["0000:01:00.0", "9030000.dma-port"]));
+    expect(await offered("plan", "--device-tree=dual-smmu", "903")).toEqual(["9030000.dma-port"]);
+    expect(await offered("topology", "-t", "dual-smmu", "--iommu", "smmu3.0x000000000c02")).toEqual([
+      "smmu3.0x000000000c020000",
+    ]);
+    expect(await offered("plan", "-m", "-", "")).toEqual([]);
+    expect(await offered("plan", "-m", "/no/such.json", "")).toEqual([]);
+    expect(await offered("plan", "-i", "/no/such", "")).toEqual([]);
   });
 
   it("offers a switch once, and nothing but arguments after --", async () => {

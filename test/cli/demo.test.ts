@@ -104,7 +104,7 @@ describe("--chip", () => {
 
   it.each([
     ["no device tree", "hello", "/dts-v1/"],
-    ["an empty file", "", "/dts-v1/"],
+    ["an empty file", "", "it is empty"],
     ["a damaged blob", Uint8Array.of(0xd0, 0x0d, 0xfe, 0xed, 0, 0), "blob"],
     ["a syntax error", chip("dual-smmu", "reg =", "reg"), "line"],
     ["no SMMU", "/dts-v1/;\n/ { #address-cells = <2>; #size-cells = <2>; };", "smmu"],

@@ -97,6 +97,27 @@ describe("a copy's survey", () => {
     expect(await errorFrom(readSurvey({ sysfs: "/no/such/folder" }))).toMatchObject({ code });
     expect(await errorFrom(readSurvey({ sysfs: scratch }))).toMatchObject({ code });
     expect(errorOf(() => readTopology({ iort: "/no/such/table" }))).toMatchObject({ code });
+    fs.writeFileSync(inScratch("file"), "");
+    for (const flags of [{ sysfs: inScratch("file") }, { iort: scratch }, { deviceTree: scratch }]) {
+      expect(errorOf(() => readTopology(flags))).toMatchObject({
+        code,
+        message: expect.stringMatching(/it is not a f/),
+      });
+    }
+  });
+
+  it.each([
+    ["empty.dts", "", "is no device tree: it is empty", "name a .dts or .dtb file"],
+    ["blank.dts", " \n", "is no device tree: it is empty", "name a .dts or .dtb file"],
+    ["saved.json", "{}", "looks like JSON: --machine takes saved machines", "name a .dts or .dtb file"],
+    ["random.dtb", "\u0001\u0000", "is no blob, which begins with 0xd00dfeed", "name a .dts or .dtb file"],
+    ["wrong.dts", "/dts-v1/; / { x = <; };", "wrong.dts: line 1, column 20", "Devicetree Specification"],
+  ])("names the device tree %s that cannot be read, and what is wrong", (name, content, message, hint) => {
+    const deviceTree = inScratch(name);
+    fs.writeFileSync(deviceTree, content);
+    const error = errorOf(() => readTopology({ deviceTree }));
+    expect(error).toMatchObject({ code: "ERR_IOSPAN_DEVICE_TREE", message: expect.stringContaining(message) });
+    expect(error).toMatchObject({ message: expect.stringContaining(deviceTree), hint: expect.stringContaining(hint) });
   });
 });
 
@@ -157,6 +178,7 @@ describe("a saved machine", () => {
     for (const wrong of ["/dev/null", scratch, "/no/such/folder/board.json"]) {
       const error = await errorFrom(saveSurvey(wrong, { sysfs: sysfsOnly.folder }));
       expect(error).toMatchObject({ code: "ERR_IOSPAN_INVALID_ARGUMENT", message: expect.stringContaining(wrong) });
+      expect((error as Error).message).not.toContain(".tmp");
     }
     expect(fs.readdirSync(scratch).filter((name) => name.includes("tmp"))).toEqual([]);
   });

@@ -53,9 +53,9 @@ Strategies
                              device behind smmu3.0x000000000c020000 (EINVAL)
 
 Limits
-  addresses  0x0-0x7ffffff, 0x8100000-0xffffffffffffffff; how far they reach is
-             told when VFIO has the devices
-             without 0x8000000-0x80fffff: all of them
+  addresses  0x0-0x7ffffff, 0x8100000 and up; how far is told when VFIO has the
+             devices
+             without 0x8000000-0x80fffff: for every device
   pages      told when VFIO has the devices
   memory     the limit is not known; a GiB that is mapped counts 1 GiB with
              iommufd and shared-container, 2 GiB with mirrored
@@ -81,6 +81,8 @@ Beware
     reset_required=0, and its driver has to stop its DMA
   - VFIO refuses 9030000.dma-port (EPERM) unless its interrupts are isolated, on
     Arm by an msi-parent; nothing read tells
+  - VFIO refuses 0000:01:00.0 (EPERM) unless its interrupts go to an ITS
+    (msi-map), as is taken for granted here; nothing read tells
   - 0000:01:00.0 and 9030000.dma-port are interfaces of one device, dma@0,0
 `);
   });
@@ -93,6 +95,7 @@ Beware
     expect(exitCode).toBe(1);
     expect(stdout).toMatch(/^No: VFIO refuses what is behind smmu3\.0x000000000c000000: firmware does not say/);
     expect(stdout).not.toContain("To do first");
+    expect(stdout.match(/for the same reason/g)).toHaveLength(1);
   });
 
   it("fails where it is not known", async () => {
@@ -115,6 +118,20 @@ Interfaces of one device: iospan plan 0000:01:00.0 9030000.dma-port
     const { candidates } = JSON.parse((await plan("-t", "dual-smmu", "--json")).stdout);
     expect(candidates.engines).toEqual([{ name: "dma@0,0", interfaces: ["0000:01:00.0", "9030000.dma-port"] }]);
     expect(candidates.devices[0]).toMatchObject({ driver: "unknown", group: "unknown", verdict: "yes" });
+  });
+
+  it("tells why nothing can be named where nothing can, what most have in common first", async () => {
+    const text = new TextDecoder().decode(readChip("dual-smmu").content).replaceAll("dma-coherent;", "");
+    const tree = path.join(folder, "incoherent-all.dts");
+    writeFileSync(tree, text);
+    const { exitCode, stdout } = await plan("-t", tree);
+    expect(exitCode).toBe(1);
+    const words = stdout.replace(/\s+/g, " ");
+    expect(words).toContain("4 devices behind an IOMMU are not for VFIO: iospan plan DEVICE says why");
+    expect(words).toContain(
+      " 3 VFIO refuses what is behind its IOMMU: firmware does not say that it is coherent (dma-coherent; EINVAL when it is bound)",
+    );
+    expect(words).toContain(" 1 it is a PCI bridge");
   });
 
   it("names what has no device, and what it may have been meant for", async () => {

@@ -63,11 +63,13 @@ describe("wrong usage", () => {
     [["help", "dmo"], "unknown command 'dmo'", "Did you mean demo?"],
     [["demo", "now"], "too many arguments", "--help"],
     [["demo", "--chip"], "argument missing", "--help"],
-    [["demo", "--approach", "magic"], "'magic' is invalid", "--help"],
-    [["demo", "--approach", ""], "is invalid", "--help"],
-    [["demo", "--release", "2.6"], "Allowed choices are 5.10, 6.1", "--help"],
-    [["demo", "--chip", "no-such.dts"], "cannot read the chip no-such.dts: there is no such file", "dual-smmu"],
-    [["demo", "--chip", "src"], "cannot read the chip src: it is not a file", "dual-smmu"],
+    [["demo", "--approach", "magic"], '--approach does not take "magic"', "it takes "],
+    [["demo", "--approach", "mirored"], '"mirored"; did you mean mirrored?', "it takes "],
+    [["demo", "--approach", ""], '--approach does not take ""', "it takes "],
+    [["demo", "--release", "2.6"], '--release does not take "2.6"', "it takes 5.10, 6.1"],
+    [["topology", "--format", "svgg"], '--format does not take "svgg"; did you mean svg?', "it takes tree, json"],
+    [["demo", "--chip", "no-such.dts"], "cannot read the device tree no-such.dts: there is no such file", "dual-smmu"],
+    [["demo", "--chip", "src"], "cannot read the device tree src: it is not a file", "dual-smmu"],
   ];
 
   it.each(cases)("%j is told in a line, with a hint", async (argv, message, hint) => {
@@ -94,6 +96,16 @@ describe("wrong usage", () => {
     expect(error.code).toMatch(/^ERR_IOSPAN_/);
     expect(error.message).toContain(message);
     expect(error.hint).toContain(hint);
+  });
+});
+
+describe("a wrong choice of an argument", () => {
+  it("is told as that of an option is", async () => {
+    const { exitCode, stderr } = await capture(["completion", "bsh"]);
+    expect(exitCode).toBe(2);
+    expect(stderr).toBe(
+      'error: iospan completion takes no shell "bsh"; did you mean bash or zsh?\nhint:  it takes bash, zsh, fish\n',
+    );
   });
 });
 

@@ -48,6 +48,9 @@ describe("the standard input as a chip", () => {
   it("ends in an error when it cannot be read", () => {
     kind.isSocket = true;
     answers.push("EIO");
-    expect(errorOf(() => readChip("/dev/stdin"))).toHaveProperty("message", "cannot read the chip /dev/stdin: EIO");
+    expect(errorOf(() => readChip("/dev/stdin"))).toHaveProperty(
+      "message",
+      "cannot read the device tree /dev/stdin: EIO",
+    );
   });
 });

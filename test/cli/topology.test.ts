@@ -154,6 +154,31 @@ describe("iospan topology", () => {
     expect(none.exitCode).toBe(1);
   });
 
+  it.each([
+    [["--iommu", "xyz"], "no IOMMU matches xyz; there are smmu3.0x000000000c000000, smmu3.0x000000000c020000"],
+    [["--group", "3"], "groups are unknown: a device tree has none, the kernel makes them"],
+    [["--driver", "nvme"], "drivers are unknown: a device tree has none, the kernel chooses them"],
+    [["--bus", "usb"], "no device is on a bus usb; there are platform, pci"],
+    [["--device", "dma-prt"], "no device matches dma-prt; there are "],
+    [["--device", "dma-port", "--bus", "pci"], "nothing has all that was asked for at once"],
+  ])("says why nothing is left with %j", async (filters, reason) => {
+    const { exitCode, stdout } = await capture(["topology", "-t", "dual-smmu", ...filters]);
+    expect(exitCode).toBe(1);
+    const [source, ...rest] = stdout.trimEnd().split("\n");
+    expect(source).toBe("dual-smmu.dts (device tree)");
+    expect(rest.map((each) => each.trim()).join(" ")).toContain(reason);
+  });
+
+  it("leaves out a column in all rows or in none", async () => {
+    for (const [columns, shown] of [
+      [60, 0],
+      [80, 2],
+    ] as const) {
+      const { stdout } = await capture(["topology", "-t", "dual-smmu"], { env: { COLUMNS: String(columns) } });
+      expect(stdout.match(/1b36:000c|1234:d9e1/g) ?? []).toHaveLength(shown);
+    }
+  });
+
   it("filters by group and bus, in every format", async () => {
     for (const format of ["tree", "json", "mermaid", "dot", "svg"]) {
       const group = await topology("--sysfs", copied.folder, "--group", "6", "--format", format);
@@ -258,7 +283,7 @@ describe("iospan topology", () => {
   });
 
   it.each([
-    [["--device-tree", "/nowhere.dtb"], /cannot read the chip \/nowhere\.dtb: there is no such file/],
+    [["--device-tree", "/nowhere.dtb"], /cannot read the device tree \/nowhere\.dtb: there is no such file/],
     [["--sysfs", "/nowhere"], /cannot read the sysfs \/nowhere: there is no such folder/],
     [["--sysfs", tmpdir()], /is no sysfs/],
     [["--iort", "/nowhere"], /cannot read the table \/nowhere: there is no such file/],

@@ -33,6 +33,25 @@ const unbound = (changes: Parameters<typeof pci>[0] = {}): PatientSpec => ({
 const silent = { holders: [], answer: { asked: "not asked", why: "--no-probe" } } as const;
 const intel = smmu("dmar0", { kind: "intel" });
 const behindIntel = pci({ links: [behind("dmar0")] });
+const direct = (release: string): PatientSpec => ({
+  devices: [pci()],
+  groups: [group(1, { reserved: [{ start: 0x1000n, end: 0x1fffn, type: "direct" }] })],
+  kernel: { release },
+});
+const REFUSED_DIRECT = [
+  "vfio-pci 0000:01:00.0: Firmware has requested this device have a 1:1 IOMMU mapping, rejecting",
+];
+const WITHOUT_REMAPPING =
+  'vfio_iommu_type1_attach_group: No interrupt remapping support.  Use the module param "allow_unsafe_interrupts" to enable VFIO IOMMU support on this platform';
+/** A function or a port that nobody asked the kernel about, and a log. */
+const isolationOf = (devices: PatientSpec["devices"], log: readonly string[], more: PatientSpec = {}): PatientSpec => ({
+  devices: devices ?? [],
+  answers: { 1: silent, 2: silent },
+  kernel: { log },
+  ...more,
+});
+const ITS = "ITS [mem 0x08080000-0x0809ffff]";
+const V2M = "GICv2m: range[mem 0x08020000-0x08020fff], SPI[80:143]";
 const bits39 = answered({ ranges: [{ start: iova(0), end: iova(2n ** 39n - 1n) }] });
 
 const cases: Readonly<Record<string, readonly Case[]>> = {
@@ -55,6 +74,7 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
     ["the mode off", ["PASS"], {}],
     ["a device without an IOMMU", ["FAIL"], { facts: { "0000:01:00.0": { noiommu: true } } }],
     ["the mode on, and nobody in it", ["WARN"], { parameters: { "vfio.enable_unsafe_noiommu_mode": "Y" } }],
+    ["the mode on, written as 1", ["WARN"], { parameters: { "vfio.enable_unsafe_noiommu_mode": "1" } }],
     ["firmware alone", ["CANNOT-CHECK"], FIRMWARE_ONLY],
   ],
   "IOSPAN-NOT-TRANSLATED": [
@@ -123,16 +143,18 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
         groups: [group(1, { reserved: [{ start: 0x1000n, end: 0x1fffn, type: "direct-relaxable" }] })],
       },
     ],
+    ["a direct one, on a release that insists for Intel's alone", ["WARN"], direct("6.5.13")],
     [
-      "the kernel's refusal",
+      "a direct one behind Intel's on the same",
       ["FAIL"],
-      {
-        devices: [pci()],
-        kernel: {
-          log: ["vfio-pci 0000:01:00.0: Firmware has requested this device have a 1:1 IOMMU mapping, rejecting"],
-        },
-      },
+      { ...direct("6.5.13"), devices: [behindIntel], iommus: [intel] },
     ],
+    [
+      "the kernel's refusal, of something that is not there any more",
+      ["WARN"],
+      { devices: [pci()], kernel: { log: REFUSED_DIRECT } },
+    ],
+    ["the kernel's refusal, and the region", ["FAIL"], { ...direct("7.3.4"), kernel: { log: REFUSED_DIRECT } }],
     ["groups that are not known", [], FIRMWARE_ONLY],
   ],
   "IOSPAN-TYPE1": [
@@ -178,6 +200,7 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
     ["one that mainline cannot reset", ["WARN"], unboundPort({})],
     ["one that mainline can reset", ["PASS"], unboundPort({}, ["amd,xgbe-seattle-v1a"])],
     ["a kernel that does not insist", ["PASS"], unboundPort({ parameters: { "vfio_platform.reset_required": "N" } })],
+    ["the same, written as 0", ["PASS"], unboundPort({ parameters: { "vfio_platform.reset_required": "0" } })],
     ["one that is not known", ["CANNOT-CHECK"], unboundPort({}, [])],
   ],
   "IOSPAN-DRIVER-REFUSED": [
@@ -312,6 +335,35 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
       ["CANNOT-CHECK"],
       { devices: [pci()], answers: { 1: silent }, kernel: { commandLine: "intremap=off" } },
     ],
+    [
+      "AMD's that were switched off for what firmware says",
+      ["FAIL"],
+      isolationOf([pci({ links: [behind("ivhd0")] })], ["AMD-Vi: Disabling interrupt remapping"], {
+        iommus: [smmu("ivhd0", { kind: "amd" })],
+      }),
+    ],
+    [
+      "a switch written as 1",
+      ["PASS"],
+      { ...unbound(), parameters: { "vfio_iommu_type1.allow_unsafe_interrupts": "1" } },
+    ],
+    ["type1's line in the log, which names no group", ["CANNOT-CHECK"], isolationOf([pci()], [WITHOUT_REMAPPING])],
+    [
+      "type1's line in the log of a machine that remaps",
+      ["PASS"],
+      isolationOf([behindIntel], ["DMAR-IR: Enabled IRQ remapping in x2apic mode", WITHOUT_REMAPPING], {
+        iommus: [intel],
+      }),
+    ],
+    ["a function, and an ITS", ["PASS"], isolationOf([pci()], [ITS])],
+    ["a function, and a GICv2m", ["FAIL"], isolationOf([pci()], [V2M])],
+    ["a port, and an ITS", ["CANNOT-CHECK"], isolationOf([platform()], [ITS])],
+    ["a port, and a GICv2m", ["FAIL"], isolationOf([platform()], [V2M])],
+    [
+      "a pre-ITS",
+      ["FAIL"],
+      isolationOf([pci()], [ITS, "GIC: enabling workaround for ITS: Socionext Synquacer pre-ITS"]),
+    ],
     ["nothing that tells", ["CANNOT-CHECK"], unbound()],
   ],
   "IOSPAN-TRIAL": [
@@ -387,6 +439,7 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
       },
     ],
     ["no answer", ["CANNOT-CHECK"], unbound()],
+    ["firmware alone, and what its SMMU's driver keeps", ["CANNOT-CHECK"], FIRMWARE_ONLY],
     ["no devices", [], { devices: [] }],
   ],
   "IOSPAN-PAGE-SIZE": [

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { packageFile } from "../../src/cli/package-files.js";
 import { binding } from "../../src/doctor/checks/binding.js";
+import { directMapping } from "../../src/doctor/checks/direct-mapping.js";
 import { faults } from "../../src/doctor/checks/faults.js";
 import { groupViable } from "../../src/doctor/checks/group-viable.js";
 import { iommuOff } from "../../src/doctor/checks/iommu-off.js";
@@ -14,7 +15,19 @@ import { reserved } from "../../src/doctor/checks/reserved.js";
 import { checks } from "../../src/doctor/checks.js";
 import { examine } from "../../src/doctor/examine.js";
 import { iova } from "../../src/iova.js";
-import { answered, behind, device, only, patient, pci, platform, refused, SYSFS, smmu } from "./support/patient.js";
+import {
+  answered,
+  behind,
+  device,
+  group,
+  only,
+  patient,
+  pci,
+  platform,
+  refused,
+  SYSFS,
+  smmu,
+} from "./support/patient.js";
 
 describe("examine", () => {
   it("takes what VFIO has or shall have, and the interfaces of engines", () => {
@@ -128,13 +141,50 @@ describe("what checks say", () => {
   });
 
   it("divides the limit on locked memory by the containers", () => {
-    const process = { memlock: { soft: 2 ** 26, hard: 2 ** 26 }, locked: 2 ** 25 };
-    expect(only(memlock, "WARN", { process }).text).toBe(
+    const process = { memlock: { soft: 2 ** 26, hard: 2 ** 26 }, locked: 2 ** 25, pinned: 2 ** 24 };
+    const vfio = { nodes: new Map() };
+    expect(only(memlock, "WARN", { process, vfio }).text).toBe(
       "the limit is 64 MiB: at most 16 MiB can be mapped, since 2 containers count each page 2 times",
     );
-    expect(only(memlock, "WARN", { process, devices: [pci()] }).text).toBe(
+    expect(only(memlock, "WARN", { process, vfio, devices: [pci()] }).text).toBe(
       "the limit is 64 MiB: at most 32 MiB can be mapped",
     );
+    expect(only(memlock, "WARN", { process, devices: [pci()] }).text).toBe(
+      "the limit is 64 MiB: at most 32 MiB can be mapped; " +
+        "through an iommufd at most 48 MiB, less what this user's other processes pin there",
+    );
+  });
+
+  it("shows type1's line of a refusal beside the refusal of that group, and alone as no proof", () => {
+    const line = "vfio_iommu_type1_attach_group: No interrupt remapping support.  Use the module param";
+    const answer = refused("ERR_IOSPAN_UNSAFE_INTERRUPTS", { errno: 1 });
+    const spec = { devices: [pci()], kernel: { log: [line] } };
+    expect(only(msiIsolation, "FAIL", { ...spec, answers: { 1: answer } }).evidence).toContain(line);
+    const silent = { holders: [], answer: undefined };
+    expect(only(msiIsolation, "CANNOT-CHECK", { ...spec, answers: { 1: silent } }).evidence).toEqual([
+      `${line} (of a group that it does not name)`,
+    ]);
+  });
+
+  it("knows what a driver keeps where firmware alone was read", () => {
+    const windows = (kind: "virtio" | "amd") => {
+      const link = behind("iommu0", { used: undefined, via: "iommu-map" });
+      const devices = [pci({ group: undefined, driver: undefined, links: [link] })];
+      return only(reserved, "CANNOT-CHECK", { kernel: null, devices, iommus: [smmu("iommu0", { kind })] }).text;
+    };
+    expect(windows("virtio")).toBe("never mapped: 0x8000000-0x80fffff; the kernel may keep more");
+    expect(windows("amd")).toContain("0xfee00000-0xfeefffff, 0xfd00000000-0xffffffffff");
+  });
+
+  it("says with which errno memory that firmware keeps is refused", () => {
+    const iommus = [smmu("dmar0", { kind: "intel" })];
+    const found = (release: string) => {
+      const groups = [group(1, { reserved: [{ start: 0x1000n, end: 0x1fffn, type: "direct" }] })];
+      const devices = [pci({ links: [behind("dmar0")] })];
+      return only(directMapping, "FAIL", { devices, iommus, groups, kernel: { release } }).text;
+    };
+    expect(found("6.5.0")).toContain("(EPERM)");
+    expect(found("6.6.0")).toContain("(EINVAL)");
   });
 
   it("tells mode bits from the device cgroup", () => {

@@ -110,11 +110,25 @@ describe("whose a StreamID is", () => {
     expect(faultOrigin(other, merged)).toMatchObject({ devices: [], text: "a.b, which no source has" });
   });
 
+  it("is not told for an IOMMU that no source has, of which there are others", () => {
+    const { text } = faultOrigin(fault("arm-smmu-v3.1.auto", 0x7777_7777), tree());
+    expect(text).toMatch(
+      /^no source has an IOMMU arm-smmu-v3\.1\.auto; there are smmu3\.0x0*c000000, smmu3\.0x0*c020000/,
+    );
+    expect(text).toMatch(/, and StreamID 0x77777777 is nobody's at any of them$/);
+    const two = faultOrigin(fault("arm-smmu-v3.1.auto", 0x42), tree());
+    expect([two.iommu, two.devices, two.from]).toEqual([undefined, [], "unknown"]);
+    const bare = { ...tree(), iommus: [], devices: [] };
+    expect(faultOrigin(fault("dead0000.iommu", 0x42), bare).text).toBe("no source has an IOMMU dead0000.iommu");
+  });
+
   it("is not told for an IOMMU that no source has", () => {
     expect(faultOrigin(fault("dead0000.iommu", 0x42), tree())).toMatchObject({
       iommu: undefined,
       from: "unknown",
-      text: "no source has an IOMMU dead0000.iommu",
+      text: expect.stringMatching(
+        /^no source has an IOMMU dead0000\.iommu; StreamID 0x42 would be 9030000\.dma-port, if this is smmu3\.0x0*c020000; 0000:00:08\.2, if this is smmu3\.0x0*c000000$/,
+      ),
     });
     expect(faultOrigin({ ...fault("c000000.iommu", 0), streamId: undefined }, tree()).text).toContain("no ID");
   });

@@ -22,6 +22,7 @@ describe("what VFIO has taken", () => {
     const survey = { topology: topologyOf([taken, other], [SMMU2]), kernel: kernel({}) };
     const [first, second] = planSpace(survey, [taken.name, other.name]).devices;
     expect([first?.verdict, second?.verdict]).toEqual(["yes", "no"]);
+    expect(second?.reason).toContain("neither of it nor of smmu.0x0");
   });
 });
 

@@ -88,6 +88,31 @@ describe("what is not found says", () => {
     },
   );
 
+  it("that a node of the device tree is behind no IOMMU", () => {
+    const tree = topologyOfDeviceTree(
+      `/dts-v1/; / { #address-cells = <1>; #size-cells = <1>; compatible = "acme,board";
+        aliases { bus0 = "/i2c@1000"; };
+        i2c@1000 { compatible = "acme,i2c"; reg = <0x1000 0x100>; };
+        spi@2000 { compatible = "acme,spi"; reg = <0x2000 0x100>; };
+        spi@3000 { compatible = "acme,spi"; reg = <0x3000 0x100>; };
+        notes { };
+        smmu: iommu@4000 { compatible = "arm,smmu-v3"; reg = <0x4000 0x1000>; #iommu-cells = <1>; };
+        dma@5000 { compatible = "acme,dma"; reg = <0x5000 0x100>; iommus = <&smmu 1>; };
+      };`,
+      "board.dts",
+    );
+    for (const asked of ["i2c@1000", "/i2c@1000", "1000.i2c", "I2C@1000", "i2c", "bus0"]) {
+      const { code, message, hint } = failure(tree, asked);
+      expect([code, message]).toEqual(["ERR_IOSPAN_NO_DEVICE", `${asked} is behind no IOMMU`]);
+      expect(hint).toContain("/i2c@1000");
+    }
+    expect(failure(tree, "spi").message).toBe("spi may be any of 2 devices, and each is behind no IOMMU");
+    expect(failure(tree, "i2c@1001").message).toContain("did you mean i2c@1000");
+    expect(failure(tree, "notes").message).toBe("there is no device notes");
+    expect(failure(tree, "notes").hint).toBe("iospan topology -t FILE lists devices and IOMMUs");
+    expect(findPlanned(tree, "dma").name).toBe("5000.dma");
+  });
+
   it.each(["", "a\nb", "..", 7, undefined])("that %j names no device", (asked) => {
     expect(failure(live, asked as string).code).toBe("ERR_IOSPAN_INVALID_ARGUMENT");
   });

@@ -31,7 +31,16 @@ const TAKEN: Readonly<Record<IommuKind, Plan["verdict"]>> = {
   amd: "yes",
   virtio: "yes",
   qcom: "yes",
-  ...{ riscv: "no", rockchip: "no", exynos: "no", apple: "no", mediatek: "no", renesas: "no", allwinner: "no" },
+  ...{
+    riscv: "no",
+    rockchip: "no",
+    verisilicon: "no",
+    exynos: "no",
+    apple: "no",
+    mediatek: "no",
+    renesas: "no",
+    allwinner: "no",
+  },
   ...{ sprd: "no", tegra: "no", msm: "no", omap: "no", other: "unknown" },
 };
 
@@ -59,6 +68,21 @@ describe("whether VFIO takes what is behind", () => {
       [iommu("a", kind, { coherent: walks })],
     );
     expect(planSpace({ topology, kernel: kernel() }, ["01:00.0"]).devices[0]?.verdict).toBe(verdict);
+  });
+
+  it.each([
+    ["5.18.0", false, false, "yes"],
+    ["6.1.0-49-arm64", false, false, "unknown"],
+    ["6.1.0-49-arm64", false, true, "unknown"],
+    ["6.1.0-49-arm64", true, false, "yes"],
+    ["6.6.0", false, false, "no"],
+    ["6.6.0", false, true, "yes"],
+  ] as const)("an SMMUv2 on Linux %s with coherent %s, and the device's %s", (release, walks, own, verdict) => {
+    const topology = topologyOf(
+      [device("0000:01:00.0", "a", { group: 1, driver: null, coherent: own })],
+      [iommu("a", "arm,smmu", { coherent: walks })],
+    );
+    expect(planSpace({ topology, kernel: kernel({ release }) }, ["01:00.0"]).devices[0]?.verdict).toBe(verdict);
   });
 
   it("an SMMUv3 that VFIO has taken another device behind", () => {
@@ -196,6 +220,19 @@ describe("what the strategies come to", () => {
     expect(lax.strategies.map(({ verdict }) => verdict)).toEqual(["yes", "no", "no", "unknown"]);
     expect(steps(lax)).toEqual([]);
     expect(traps(lax)).toContain("interrupt-isolation");
+  });
+
+  it.each([
+    ["intel", "6.5.0", "no", "(EPERM)"],
+    ["intel", "6.6.0", "no", "(EINVAL)"],
+    ["amd", "6.6.0", "no", "(EINVAL)"],
+    ["amd", "6.5.0", "unknown", "may not insist"],
+  ] as const)("a range that firmware wants mapped behind %s on Linux %s: %s", (kind, release, verdict, text) => {
+    const survey = twoBehind(kind, { release });
+    const reserved = [{ start: 0x1000n, end: 0x1fffn, type: "direct" }];
+    const groups = survey.topology.groups.map((group) => ({ ...group, reserved }));
+    const [first] = planSpace({ ...survey, topology: { ...survey.topology, groups } }, BOTH).devices;
+    expect([first?.verdict, first?.reason]).toEqual([verdict, expect.stringContaining(text)]);
   });
 
   it("a range that firmware wants mapped is in the way of all", () => {

@@ -1,14 +1,24 @@
 import { baseName } from "../../machine/sysfs.js";
 import type { Departure, Departures } from "./departures.js";
 import { type MachineReader, parentName } from "./machine-reader.js";
+import { spareMembers } from "./redundancy.js";
 
 /** What becomes of a block device. */
 export interface Fate {
   /** Whether it stops working; else it goes on without a part of it. */
   readonly lost: boolean;
   readonly departure: Departure;
+  /** The redundant array that loses a member of it, and works on without. */
+  readonly array?: string | undefined;
   /** From the block device to what is on the departing one: `dm-0`, `nvme0n1p3`. */
   readonly through: readonly string[];
+}
+
+const GONE = 2;
+
+function severity({ lost, array }: Fate): number {
+  if (!lost) return 0;
+  return array === undefined ? GONE : 1;
 }
 
 /** The machine's block devices, and what each is made of. */
@@ -40,6 +50,31 @@ export class BlockDevices {
     return this.#numbers.get(number);
   }
 
+  /** Its folder below /sys/devices. */
+  path(name: string): string | undefined {
+    return this.#paths.get(name);
+  }
+
+  /** Its nodes, the one that users know first: `/dev/mapper/vg-root`, `/dev/dm-0`. */
+  nodesOf(name: string): readonly string[] {
+    const mapped = [...this.#mapped].filter(([, each]) => each === name).map(([each]) => `/dev/mapper/${each}`);
+    return [...mapped, `/dev/${this.property(name, "DEVNAME") ?? name.replaceAll("!", "/")}`];
+  }
+
+  /** What has been built on it: `dm-0`, `md0`. */
+  holdersOf(name: string): readonly string[] {
+    return this.#reader.names(`${this.#paths.get(name)}/holders`);
+  }
+
+  /** The block device and all that it is made of. */
+  below(name: string, found: Set<string> = new Set()): ReadonlySet<string> {
+    const path = this.#paths.get(name);
+    if (path === undefined || found.has(name)) return found;
+    found.add(name);
+    for (const part of this.#partsOf(name, path).parts) this.below(part, found);
+    return found;
+  }
+
   /** By `/dev/sda1`, `/dev/mapper/vg-root` or a link in /dev. */
   byNode(node: string): string | undefined {
     if (!node.startsWith("/dev/")) return undefined;
@@ -67,10 +102,11 @@ export class BlockDevices {
     const { parts, alternatives } = this.#partsOf(name, path);
     const fates = parts.map((part) => this.#partFate(part, departures, through));
     const hit = fates.filter((each) => each !== undefined);
-    const [worst] = hit.toSorted((a, b) => Number(b.lost) - Number(a.lost));
+    const [worst] = hit.toSorted((a, b) => severity(b) - severity(a));
     if (worst === undefined) return undefined;
-    const lost = alternatives ? fates.every((each) => each?.lost === true) : worst.lost;
-    return { ...worst, lost };
+    if (alternatives) return { ...worst, lost: fates.every((each) => each?.lost === true) };
+    const gone = hit.filter((each) => severity(each) === GONE).length;
+    return gone > 0 && gone <= spareMembers(this.#reader, path) ? { ...worst, array: name } : worst;
   }
 
   #partFate(part: string, departures: Departures, through: readonly string[]): Fate | undefined {

@@ -9,6 +9,8 @@ export interface Departure {
   readonly path: string;
   /** `0000:01:00.0`; `0000:01:10.0, a virtual function of 0000:01:00.0` */
   readonly place: string;
+  /** It is reached over the network by what goes. */
+  readonly remote?: boolean | undefined;
 }
 
 /** A device that loses its driver because another does. */
@@ -20,21 +22,30 @@ export interface LosingConsumer {
 
 /** Everything that goes when some devices leave their drivers, all of them at once. */
 export class Departures {
-  readonly all: readonly Departure[];
+  readonly #all: Departure[];
   readonly consumers: readonly LosingConsumer[];
 
   constructor(reader: MachineReader, devices: readonly DeviceState[]) {
     const found = new Map<string, Departure>();
     const consumers: LosingConsumer[] = [];
     for (const device of devices) collect(reader, device, found, consumers);
-    this.all = [...found.values()];
+    this.#all = [...found.values()];
     this.consumers = consumers;
+  }
+
+  get all(): readonly Departure[] {
+    return this.#all;
+  }
+
+  /** Adds what is reached through those that go. */
+  include(more: readonly Departure[]): void {
+    this.#all.push(...more);
   }
 
   /** What takes `path` with it; undefined for what stays. */
   of(path: string | undefined): Departure | undefined {
     if (path === undefined) return undefined;
-    return this.all.find((each) => path === each.path || path.startsWith(`${each.path}/`));
+    return this.#all.find((each) => path === each.path || path.startsWith(`${each.path}/`));
   }
 }
 

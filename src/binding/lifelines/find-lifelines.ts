@@ -4,19 +4,23 @@ import { findConsoles } from "./consoles.js";
 import { Departures } from "./departures.js";
 import { findGraphics } from "./graphics.js";
 import { findKeyboards } from "./keyboards.js";
-import type { Finder, Lifeline } from "./lifeline.js";
+import type { Finder, Ground, Lifeline } from "./lifeline.js";
 import { MachineReader } from "./machine-reader.js";
 import { findMachinery } from "./machinery.js";
 import { findMounted } from "./mounted.js";
 import { findNetwork } from "./network.js";
+import { findNetworkNotes } from "./network-notes.js";
 import { findOpenNodes } from "./open-nodes.js";
+import { includeRemoteStorage } from "./remote-storage.js";
 import { findSharedFolders } from "./shared-folders.js";
+import { Storage } from "./storage.js";
 
 /** Every search, in the order in which what they find is told. */
 const finders: readonly Finder[] = [
   findMounted,
   findSharedFolders,
   findNetwork,
+  findNetworkNotes,
   findConsoles,
   findGraphics,
   findMachinery,
@@ -27,7 +31,10 @@ const finders: readonly Finder[] = [
 /** What hangs on devices, and what could not be looked at. */
 export interface LifelineReport {
   readonly lifelines: readonly Lifeline[];
-  /** Files that were there and could not be read: `/proc/PID/fd (EACCES)`. What they would have said is not known. */
+  /**
+   * Files that were there and could not be read: `/proc/PID/fd (EACCES)`; and what nothing tells: `/dev/nbd0 (by which network
+   * interface is not known)`. What they would have said is not known.
+   */
   readonly unread: readonly string[];
 }
 
@@ -49,8 +56,13 @@ export function findLifelines(
 ): LifelineReport {
   const reader = new MachineReader(source);
   const departures = new Departures(reader, devices);
-  const found =
-    departures.all.length === 0 ? [] : finders.flatMap((find) => find({ reader, departures, sshConnection }));
+  const found = departures.all.length === 0 ? [] : search({ reader, departures, sshConnection });
   const unlike = new Map(found.map((each) => [`${each.device} ${each.message}`, each]));
   return { lifelines: [...unlike.values()], unread: reader.unread };
+}
+
+function search(known: Omit<Ground, "storage">): readonly Lifeline[] {
+  includeRemoteStorage(known.reader, known.departures);
+  const ground = { ...known, storage: new Storage(known.reader) };
+  return finders.flatMap((find) => find(ground));
 }

@@ -1,5 +1,6 @@
 import type { Departures } from "./departures.js";
 import type { MachineReader } from "./machine-reader.js";
+import type { Storage } from "./storage.js";
 
 /** Every {@link LifelineKind}. */
 export const lifelineKinds = [
@@ -35,6 +36,7 @@ export interface Lifeline {
 export interface Ground {
   readonly reader: MachineReader;
   readonly departures: Departures;
+  readonly storage: Storage;
   /** `SSH_CONNECTION` of whoever asks, where that is known: client, its port, server, its port. */
   readonly sshConnection?: string | undefined;
 }

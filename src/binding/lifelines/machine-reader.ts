@@ -19,6 +19,11 @@ export class MachineReader {
     return [...this.#unread].map(([path, answer]) => `${path} (${answer})`);
   }
 
+  /** Notes what nothing tells, whoever reads. */
+  markUnknown(what: string, why: string): void {
+    this.#unread.set(what, why);
+  }
+
   /** Without the line end; undefined where there is no such file. */
   text(path: string): string | undefined {
     return this.#try(path, () => this.#source.syscalls.readFile(path).replace(/\n$/, ""));

@@ -1,19 +1,17 @@
 import type { Fate } from "./block-devices.js";
+import type { Departures } from "./departures.js";
 import type { Finder, Ground, Lifeline } from "./lifeline.js";
 import type { Mount } from "./mounts.js";
-import { Storage } from "./storage.js";
+import type { Storage } from "./storage.js";
 
 /** As many mount points as a message names. */
 const NAMED = 4;
 
 /** Mounted file systems and swap, on whatever layers of block devices. */
-export const findMounted: Finder = (ground) => {
-  const storage = new Storage(ground.reader);
-  return [...mountLifelines(ground, storage), ...swapLifelines(ground, storage)];
-};
+export const findMounted: Finder = (ground) => [...mountLifelines(ground), ...swapLifelines(ground)];
 
 /** A file system that is mounted in many places is told once. */
-function mountLifelines({ departures }: Ground, storage: Storage): readonly Lifeline[] {
+function mountLifelines({ departures, storage }: Ground): readonly Lifeline[] {
   const bySource = new Map<string, Mount[]>();
   for (const mount of storage.mounts) {
     const key = `${mount.type} ${mount.number} ${mount.source}`;
@@ -22,7 +20,7 @@ function mountLifelines({ departures }: Ground, storage: Storage): readonly Life
   return [...bySource.values()].flatMap((mounts) => {
     const [mount] = mounts;
     if (mount === undefined) return [];
-    const fate = worst(storage.blocksOf(mount).map((name) => storage.blocks.fate(name, departures)));
+    const fate = mountFate(storage, storage.blocksOf(mount), departures);
     if (fate === undefined) return [];
     const points = [...new Set(mounts.map(({ point }) => point))];
     const what = `${pointList(points)} mounted from ${sourceText(mount)}`;
@@ -30,7 +28,15 @@ function mountLifelines({ departures }: Ground, storage: Storage): readonly Life
   });
 }
 
-function pointList(points: readonly string[]): string {
+function mountFate(storage: Storage, names: readonly string[], departures: Departures): Fate | undefined {
+  const fates = names.map((name) => storage.blocks.fate(name, departures));
+  const fate = worst(fates);
+  const gone = fates.filter((each) => each?.lost === true && each.array === undefined).length;
+  return fate !== undefined && gone > 0 && gone <= storage.spareBlocks(names) ? { ...fate, array: "btrfs" } : fate;
+}
+
+/** As a message names them. */
+export function pointList(points: readonly string[]): string {
   const sorted = points.toSorted((a, b) => a.length - b.length);
   const named = sorted.slice(0, NAMED);
   const more = sorted.length - named.length;
@@ -42,11 +48,8 @@ function sourceText({ type, source }: Mount): string {
   return type === "zfs" ? `${source} (ZFS, which does not tell which pool a disk is of)` : source;
 }
 
-function swapLifelines({ reader, departures }: Ground, storage: Storage): readonly Lifeline[] {
-  return reader.lines("/proc/swaps").flatMap((line) => {
-    const [file = ""] = line.split(/\s/);
-    if (!file.startsWith("/")) return [];
-    const name = file.replace(/\\040\(deleted\)$/, "");
+function swapLifelines({ departures, storage }: Ground): readonly Lifeline[] {
+  return storage.swaps.flatMap((name) => {
     const fate = worst(storage.blocksBelow(name).map((each) => storage.blocks.fate(each, departures)));
     return fate === undefined ? [] : [lifeline("swap", fate, `swap is on ${name}`, name)];
   });
@@ -54,17 +57,23 @@ function swapLifelines({ reader, departures }: Ground, storage: Storage): readon
 
 function worst(fates: readonly (Fate | undefined)[]): Fate | undefined {
   const hit = fates.filter((fate) => fate !== undefined);
-  return hit.find(({ lost }) => lost) ?? hit[0];
+  return hit.find(({ lost, array }) => lost && array === undefined) ?? hit.find(({ lost }) => lost) ?? hit[0];
 }
 
-function lifeline(kind: "mount" | "swap", { lost, departure, through }: Fate, what: string, source: string): Lifeline {
+function lifeline(
+  kind: "mount" | "swap",
+  { lost, departure, through, array }: Fate,
+  what: string,
+  source: string,
+): Lifeline {
   const layers = through.filter((name) => source !== `/dev/${name}`);
   const by = layers.length === 0 ? "" : ` (by ${layers.join(", ")})`;
   const end = lost ? "" : "; it goes on over another path";
+  const where = array === undefined || !lost ? ", which" : `; a member of the redundant array ${array}`;
   return {
     kind,
     device: departure.device,
     cuts: lost,
-    message: `${what}, which is on ${departure.place}${by}${end}`,
+    message: `${what}${where} is on ${departure.place}${by}${end}`,
   };
 }

@@ -43,3 +43,11 @@ export function samePrefix(a: readonly number[], b: readonly number[], length: n
     return (byte & mask) === ((b[index] ?? 0) & mask);
   });
 }
+
+/** `10.0.2.2`, `fd00::5` */
+export function addressText(bytes: readonly number[]): string {
+  if (bytes.length === 4) return bytes.join(".");
+  const groups = Array.from({ length: 8 }, (_, at) => ((bytes[at * 2] ?? 0) << 8) | (bytes[at * 2 + 1] ?? 0));
+  const text = groups.map((group) => group.toString(16)).join(":");
+  return text.replace(/(^|:)0(:0)+(:|$)/, "::");
+}

@@ -69,7 +69,11 @@ export function defaultInterfaces(routes: readonly Route[]): readonly string[] {
 export function interfaceTo(routes: readonly Route[], text: string): string | undefined {
   const zone = /%(.+)$/.exec(text)?.[1];
   if (zone !== undefined) return zone;
-  const address = parseAddress(text);
+  return wayTo(routes, parseAddress(text));
+}
+
+/** {@link interfaceTo} for the bytes of an address. */
+export function wayTo(routes: readonly Route[], address: readonly number[] | undefined): string | undefined {
   if (address === undefined || isLoopback(address)) return undefined;
   const fitting = routes.filter(({ destination, prefix }) => samePrefix(destination, address, prefix));
   return fitting.toSorted((a, b) => b.prefix - a.prefix || a.metric - b.metric)[0]?.interface;
@@ -77,4 +81,23 @@ export function interfaceTo(routes: readonly Route[], text: string): string | un
 
 function isLoopback(address: readonly number[]): boolean {
   return address.length === 4 ? address[0] === 127 : samePrefix(address, [...new Array<number>(15).fill(0), 1], 128);
+}
+
+/**
+ * The interface that has an address of this machine's: by the list of IPv6's (net/ipv6/addrconf.c, if6_seq_show), and for
+ * IPv4, of whose there is none, by the network that the address is in.
+ */
+export function interfaceWith(
+  reader: MachineReader,
+  routes: readonly Route[],
+  address: readonly number[],
+): string | undefined {
+  if (address.length === 4)
+    return wayTo(
+      routes.filter(({ prefix }) => prefix > 0),
+      address,
+    );
+  const hex = address.map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  const line = reader.lines("/proc/net/if_inet6").find((each) => each.startsWith(`${hex} `));
+  return line?.trim().split(/\s+/)[5];
 }

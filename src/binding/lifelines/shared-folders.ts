@@ -1,11 +1,10 @@
 import type { Departure } from "./departures.js";
 import type { Finder, Ground } from "./lifeline.js";
-import { readMounts } from "./mounts.js";
 
 /** Folders of a hypervisor's, mounted by a virtio device: 9p and virtiofs. */
 export const findSharedFolders: Finder = (ground) => {
   const tags = sharedTags(ground);
-  return readMounts(ground.reader).flatMap(({ type, source, point }) => {
+  return ground.storage.mounts.flatMap(({ type, source, point }) => {
     const departure = tags.get(`${type} ${source}`);
     if (departure === undefined) return [];
     const message = `${point} is mounted from the hypervisor's folder ${source}, which is on ${departure.place}`;

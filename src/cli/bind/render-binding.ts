@@ -14,6 +14,7 @@ export function renderBinding(result: BindResult): {
   const notes = noteLines([
     ...plan.lifelines.filter(({ cuts }) => !cuts || done).map(({ message }) => message),
     ...companionNotes(plan),
+    ...immovableNotes(plan),
     ...ungroupedNotes(plan),
     ...unreadNote(plan.unread),
   ]);
@@ -73,13 +74,22 @@ function persistLines({ files, written, lasting }: BindResult): readonly Line[] 
 }
 
 /** Without them the group is not viable, and nobody can open it. */
-function companionNotes({ companions, devices }: BindingPlan): readonly string[] {
-  if (companions.length === 0) return [];
-  const groups = new Set(companions.map(({ group }) => group));
+function companionNotes({ companions, immovable, devices }: BindingPlan): readonly string[] {
+  const takable = companions.filter((each) => !immovable.includes(each));
+  const groups = new Set(takable.map(({ group }) => group));
   return [...groups].map((group) => {
-    const mates = companions.filter((each) => each.group === group);
+    const mates = takable.filter((each) => each.group === group);
     const first = devices.find(({ device }) => device.group === group)?.device.name ?? "";
     const named = mates.map(({ name, driver }) => `${name} is on ${driver}`).join(", ");
     return `group ${group} is not viable yet, all its devices go to VFIO or none: ${named}; sudo iospan bind --group ${first}`;
   });
+}
+
+/** A driver with DMA of its own has a bridge: without one, or on pcieport, the bridge does no harm. */
+function immovableNotes({ immovable }: BindingPlan): readonly string[] {
+  return immovable.map(
+    ({ name, driver, group, path }) =>
+      `group ${group} is not viable: ${name}, a bridge, which VFIO does not take, is on ${driver}; take that from it: ` +
+      `echo ${name} > ${path}/driver/unbind`,
+  );
 }

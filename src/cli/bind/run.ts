@@ -1,9 +1,8 @@
 import { bindDevices, rehearseBinding } from "../../binding/bind-devices.js";
-import { type LastingBinding, persistentFiles } from "../../binding/persistence.js";
+import { lastingBindings, persistentFiles } from "../../binding/persistence.js";
 import { type BindingPlan, type BindRequest, planBinding } from "../../binding/plan-binding.js";
 import { shellCommands } from "../../binding/rehearsal.js";
 import { IospanError } from "../../errors.js";
-import { readPciIds } from "../../machine/devices.js";
 import { EXIT } from "../exit-code.js";
 import { writeJson } from "../failure.js";
 import type { Streams } from "../streams.js";
@@ -96,10 +95,7 @@ function carriedOut(world: CommandWorld, request: BindRequest, persist: Persist)
 }
 
 function lastingOf({ machine }: CommandWorld, { devices }: BindingPlan, persist: Persist) {
-  const lasting: readonly LastingBinding[] =
-    persist === undefined
-      ? []
-      : devices.map(({ device, driver }) => ({ device, driver, pci: readPciIds(machine, device) }));
+  const lasting = persist === undefined ? [] : lastingBindings(machine, devices);
   return { lasting, files: lasting.flatMap(persistentFiles) };
 }
 

@@ -1,5 +1,8 @@
 import type { Argument, Command, Option } from "commander";
+import type { SourceFlags } from "../machine-source.js";
 import type { Candidate } from "./values.js";
+
+const SOURCES = ["sysfs", "deviceTree", "iort", "machine"] as const satisfies readonly (keyof SourceFlags)[];
 
 /** The words of a command line before the one that is completed, understood by the commands' definitions. */
 export class CommandWords {
@@ -7,8 +10,8 @@ export class CommandWords {
   expecting: Option | undefined;
   /** Whether `--` was there, after which there are no options. */
   isEnded = false;
-  /** The sysfs that was named. */
-  sysfs = "/sys";
+  /** The machine or firmware that was named. */
+  readonly sources: { -readonly [name in keyof SourceFlags]: string } = {};
   readonly #program: Command;
   #command: Command;
   #operands = 0;
@@ -65,7 +68,8 @@ export class CommandWords {
 
   #value(option: Option, value: string): void {
     this.expecting = undefined;
-    if (option.attributeName() === "sysfs") this.sysfs = value;
+    const source = SOURCES.find((each) => each === option.attributeName());
+    if (source !== undefined) this.sources[source] = value;
   }
 
   #long(word: string): void {

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { CommandWords } from "./command-words.js";
-import { type Candidate, valuesFor } from "./values.js";
+import { type Candidate, isList, valuesFor } from "./values.js";
 
 /**
  * What may stand where the cursor is, a line each: the word, and after a tab what it is. Where files may, the last line is
@@ -24,13 +24,13 @@ interface Completions {
 }
 
 async function completionsAt(at: CommandWords, current: string): Promise<Completions> {
-  if (at.expecting !== undefined) return takenBy(at.expecting, "", at);
+  if (at.expecting !== undefined) return takenBy(at.expecting, { current, before: "" }, at);
   const [, flag = ""] = (at.isEnded ? null : /^(--[^=]+)=/.exec(current)) ?? [];
   const option = at.option(flag);
-  if (option !== undefined) return takenBy(option, `${flag}=`, at);
+  if (option !== undefined) return takenBy(option, { current, before: `${flag}=` }, at);
   if (current.startsWith("-") && !at.isEnded) return { candidates: at.options(), before: "" };
   const argument = at.argument;
-  if (argument !== undefined) return takenBy(argument, "", at);
+  if (argument !== undefined) return takenBy(argument, { current, before: "" }, at);
   // Where nothing else may come, options are what is left.
   const commands = at.commands();
   return { candidates: commands.length > 0 || at.isEnded ? commands : at.options(), before: "" };
@@ -38,9 +38,12 @@ async function completionsAt(at: CommandWords, current: string): Promise<Complet
 
 async function takenBy(
   asked: Parameters<typeof valuesFor>[0],
-  before: string,
-  { sysfs }: CommandWords,
+  word: { readonly current: string; readonly before: string },
+  { sources }: CommandWords,
 ): Promise<Completions> {
-  const { candidates, paths } = await valuesFor(asked, sysfs);
+  // Of a list, the last is completed.
+  const start = isList(asked) ? Math.max(word.before.length, word.current.lastIndexOf(",") + 1) : word.before.length;
+  const before = word.current.slice(0, start);
+  const { candidates, paths } = await valuesFor(asked, word.current.slice(start), sources);
   return { candidates: candidates.map(({ value, text }) => ({ value: before + value, text })), paths, before };
 }

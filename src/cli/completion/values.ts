@@ -1,4 +1,5 @@
 import type { Argument, Option } from "commander";
+import type { SourceFlags } from "../machine-source.js";
 import { shippedChips } from "../package-files.js";
 import { deviceNames, iommuNames } from "./machine-names.js";
 
@@ -16,16 +17,21 @@ export interface Values {
   readonly paths?: "files" | "folders" | undefined;
 }
 
-type Source = (sysfs: string) => Values | Promise<Values>;
+type Source = (machine: SourceFlags, typed: string) => Values | Promise<Values>;
 
 const chips: Source = () => ({
   candidates: shippedChips().map((value) => ({ value, text: "a chip that comes with iospan" })),
   paths: "files",
 });
-const devices: Source = (sysfs) => ({ candidates: deviceNames(sysfs) });
-const checkIds: Source = async () => {
+const devices: Source = (machine) => namesOn(machine, "devices");
+const iommus: Source = (machine) => namesOn(machine, "iommus");
+const checkIds: Source = async (_, typed) => {
   const { checks } = await import("../../doctor/checks.js");
-  return { candidates: checks.map(({ id, title }) => ({ value: id, text: title })) };
+  const full = checks.map(({ id, title }) => ({ value: id, text: title }));
+  // Short ones are taken, too, and offered to who has begun one.
+  const short = full.map(({ value, text }) => ({ value: value.replace(/^IOSPAN-/, ""), text }));
+  const small = short.map(({ value, text }) => ({ value: value.toLowerCase(), text }));
+  return { candidates: typed === "" ? full : [...full, ...short, ...small] };
 };
 const files: Source = () => ({ candidates: [], paths: "files" });
 
@@ -37,19 +43,34 @@ const sources: Readonly<Record<string, Source>> = {
   devices,
   id: checkIds,
   ids: checkIds,
-  iommu: (sysfs) => ({ candidates: iommuNames(sysfs) }),
+  iommu: iommus,
   file: files,
   log: files,
   folder: () => ({ candidates: [], paths: "folders" }),
 };
 
 /** What may stand for a value: its choices where the definition has them. */
-export async function valuesFor(asked: Option | Argument, sysfs: string): Promise<Values> {
+export async function valuesFor(asked: Option | Argument, typed: string, machine: SourceFlags): Promise<Values> {
   if (asked.argChoices !== undefined) return { candidates: asked.argChoices.map((value) => ({ value, text: "" })) };
   const source = namesOf(asked)
     .map((each) => sources[each])
     .find((each) => each !== undefined);
-  return (await source?.(sysfs)) ?? { candidates: [] };
+  return (await source?.(machine, typed)) ?? { candidates: [] };
+}
+
+/** Whether it takes several with commas between them. */
+export function isList(asked: Option | Argument): boolean {
+  return namesOf(asked).includes("ids");
+}
+
+/** A sysfs is looked at for names alone, which is faster than reading it. */
+async function namesOn(machine: SourceFlags, kind: "devices" | "iommus"): Promise<Values> {
+  const { sysfs = "/sys", ...others } = machine;
+  if (Object.keys(others).length === 0) {
+    return { candidates: kind === "devices" ? deviceNames(sysfs) : iommuNames(sysfs) };
+  }
+  const { namesInSources } = await import("./source-names.js");
+  return { candidates: (await namesInSources(machine))[kind] };
 }
 
 function namesOf(asked: Option | Argument): readonly string[] {

@@ -1,6 +1,7 @@
 import { readDeviceTree } from "../../devicetree/device-tree.js";
 import { simulate } from "../../sim/simulate.js";
 import { readChip } from "../chip-file.js";
+import { namingFile } from "../device-tree-file.js";
 import { EXIT } from "../exit-code.js";
 import { writeJson } from "../failure.js";
 import { Progress } from "../progress.js";
@@ -35,7 +36,7 @@ async function tryAll({ chip, approach: wanted, release, trace }: DemoFlags, str
   try {
     return await demonstrate(() => simulate(content, { release }), {
       chip: name,
-      tree: readDeviceTree(content),
+      tree: namingFile(chip, content, () => readDeviceTree(content)),
       approaches,
       ...informed,
     });

@@ -2,8 +2,8 @@ import type { Check, Diagnosis, Outcome } from "../../doctor/check.js";
 import type { CheckResult, Examination } from "../../doctor/examine.js";
 import { bad, faint, good, type Line, line, name, notice, type Span, strong, WIDTH } from "../text/line.js";
 import { counted } from "../text/quantity.js";
-import { padEnd, takeWhileFits, widthOf } from "../text/width.js";
-import { wrap } from "../text/wrap.js";
+import { padEnd, widthOf } from "../text/width.js";
+import { trimEnd, wrap } from "../text/wrap.js";
 import { pageFile } from "./doctor-page.js";
 
 const STYLES: Readonly<Record<Outcome, (text: string) => Span>> = {
@@ -14,39 +14,51 @@ const STYLES: Readonly<Record<Outcome, (text: string) => Span>> = {
 };
 /** Columns of the outcome, short as it is: a check that could not be made has its word on a line of its own. */
 const MARGIN = 6;
+/** Columns that text takes beside a title; with less, it goes below. */
+const NARROWEST = 20;
+
+/** What more is said than was found. */
+export interface Remarks {
+  /** Which devices were examined, where none was named. */
+  readonly devices?: string | undefined;
+  /** Checks were named: those of them that nothing concerns are told. */
+  readonly tellsLeftOut?: boolean | undefined;
+}
 
 /** What passed on one line each, and what did not with where it is seen and how to mend it. */
-export function renderExamination(found: Examination, sources: readonly string[]): readonly Line[] {
+export function renderExamination(
+  found: Examination,
+  sources: readonly string[],
+  { devices, tellsLeftOut = false }: Remarks = {},
+): readonly Line[] {
   const titles = Math.max(0, ...found.checks.map(({ title }) => widthOf(title)));
   const told = found.checks.filter(({ outcome }) => outcome !== "CANNOT-CHECK");
   return [
     line(strong(found.devices.join(", ") || "the machine"), faint(`  ${sources.join(", ")}`)),
-    ...(found.devices.length === 0 ? wrap(line(faint(NO_DEVICE)), WIDTH) : []),
+    ...(devices === undefined ? [] : wrap(line(faint(devices)), WIDTH)),
     [],
     ...told.flatMap((result) => (result.outcome === "PASS" ? passedLine(result, titles) : renderResult(result))),
     ...renderUnchecked(found.checks.filter(({ outcome }) => outcome === "CANNOT-CHECK")),
+    ...(tellsLeftOut ? renderLeftOut(found.leftOut) : []),
     [],
     summary(found),
   ].flatMap((each) => wrap(each, WIDTH));
 }
 
-const NO_DEVICE =
-  "No device is on a VFIO driver, or has a driver_override that says so: name devices to have them examined.";
-
 function passedLine({ title, diagnoses }: CheckResult, titles: number): readonly Line[] {
   const text = [...new Set(diagnoses.map((each) => each.text))].join(", ");
   const start = line(good("PASS"), "  ", padEnd(title, titles));
-  const left = WIDTH - MARGIN - titles - 2;
-  return [left < 12 ? start : line(...start, faint(`  ${cut(text, left)}`))];
+  const indent = MARGIN + titles + 2;
+  const below = [trimEnd(start), ...wrap(line(" ".repeat(MARGIN), faint(text)), WIDTH, MARGIN)];
+  if (WIDTH - indent < NARROWEST) return below;
+  const beside = wrap(line(...start, faint(`  ${text}`)), WIDTH, indent);
+  return beside.length <= below.length ? beside : below;
 }
 
-/** As much of its beginning as there is room for. */
-function cut(text: string, width: number): string {
-  return widthOf(text) <= width
-    ? text
-    : `${takeWhileFits([...text], width - 1)
-        .join("")
-        .trimEnd()}…`;
+function renderLeftOut(ids: readonly string[]): readonly Line[] {
+  if (ids.length === 0) return [];
+  const why = `nothing here concerns ${ids.length === 1 ? "it" : "them"}`;
+  return wrap(line(faint("left out: "), ids.join(", "), faint(`; ${why}`)), WIDTH, MARGIN);
 }
 
 function renderResult({ id, diagnoses, page }: CheckResult): readonly Line[] {

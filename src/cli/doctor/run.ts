@@ -1,11 +1,13 @@
 import { checks } from "../../doctor/checks.js";
 import { examine } from "../../doctor/examine.js";
+import type { Topology } from "../../topology/topology.js";
 import { EXIT } from "../exit-code.js";
 import { writeJson } from "../failure.js";
 import { readSurvey } from "../machine-source.js";
 import type { Streams } from "../streams.js";
 import { painter, wantsColours } from "../text/colours.js";
 import type { Line } from "../text/line.js";
+import { listed } from "../text/quantity.js";
 import { readPage } from "./doctor-page.js";
 import { findCheck } from "./find-check.js";
 import { checkListJson, examinationJson } from "./json.js";
@@ -22,8 +24,26 @@ export async function doctor(devices: readonly string[], flags: DoctorFlags, str
   const found = examine(survey, devices, { only: only && checks.filter((check) => only.includes(check)) });
   const sources = survey.topology.sources.map(({ name }) => name);
   if (flags.json === true) writeJson(streams.stdout, examinationJson(found, sources));
-  else write(renderExamination(found, sources), streams);
+  else {
+    const remarks = {
+      devices: devices.length > 0 ? undefined : whichDevices(found.devices, survey.topology),
+      tellsLeftOut: only !== undefined,
+    };
+    write(renderExamination(found, sources, remarks), streams);
+  }
   return found.worst === "FAIL" ? EXIT.unexpected : EXIT.ok;
+}
+
+/** Which devices were examined when none was named; undefined where the kernel's drivers say so. */
+function whichDevices(names: readonly string[], { sources, engines }: Topology): string | undefined {
+  const isRunning = sources.some(({ kind }) => kind === "sysfs");
+  if (!isRunning && names.length > 0) {
+    return `Examined are the interfaces of ${listed(engines.map(({ name }) => name))}: name devices to have others examined.`;
+  }
+  if (names.length > 0) return undefined;
+  return isRunning
+    ? "No device is on a VFIO driver, or has a driver_override that says so: name devices to have them examined."
+    : "Firmware does not tell which devices VFIO shall have: name devices to have them examined.";
 }
 
 function list({ json }: DoctorFlags, streams: Streams): number {

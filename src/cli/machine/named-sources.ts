@@ -5,6 +5,7 @@ import type { Topology } from "../../topology/topology.js";
 import { topologyOfAcpi } from "../../topology/topology-of-acpi.js";
 import { topologyOfDeviceTree } from "../../topology/topology-of-device-tree.js";
 import { readChip } from "../chip-file.js";
+import { namingFile } from "../device-tree-file.js";
 import { isSystemError } from "../failure.js";
 import type { SourceFlags } from "../machine-source.js";
 
@@ -19,7 +20,7 @@ export function namedFirmware({ deviceTree, iort }: SourceFlags): readonly Topol
   const named: Topology[] = [];
   if (deviceTree !== undefined) {
     const { name, content } = readChip(deviceTree);
-    named.push(topologyOfDeviceTree(content, name));
+    named.push(namingFile(deviceTree, content, () => topologyOfDeviceTree(content, name)));
   }
   if (iort !== undefined) named.push(topologyOfAcpi(readTable(iort), path.basename(iort)));
   return named;
@@ -27,7 +28,9 @@ export function namedFirmware({ deviceTree, iort }: SourceFlags): readonly Topol
 
 function readTable(file: string): Uint8Array {
   try {
-    const { size } = statSync(file);
+    const stat = statSync(file);
+    const { size } = stat;
+    if (!stat.isFile() && !stat.isFIFO()) throw unreadable(file, "it is not a file");
     if (size > LARGEST_TABLE) throw unreadable(file, `it has ${size} bytes`);
     return readFileSync(file);
   } catch (error) {

@@ -33,8 +33,12 @@ export function openMachine({ sysfs, machine, deviceTree, iort }: SourceFlags): 
 /** A copy may be of `/sys` or of the root it is in. */
 function openCopy(copy: string): OpenMachine {
   if (!isFolder(copy)) {
-    throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `cannot read the sysfs ${copy}: there is no such folder`, {
-      hint: "name /sys, or a copy of it that has kept its links",
+    const isThere = statSync(copy, { throwIfNoEntry: false }) !== undefined;
+    const why = isThere ? "it is not a folder" : "there is no such folder";
+    throw new IospanError("ERR_IOSPAN_INVALID_ARGUMENT", `cannot read the sysfs ${copy}: ${why}`, {
+      hint: isThere
+        ? "name /sys, or a copy of it that has kept its links; --machine takes saved machines"
+        : "name /sys, or a copy of it that has kept its links",
     });
   }
   if (["/", "/sys"].includes(realpathSync(copy))) return { files: Folder.live(), name: copy, isLive: true };

@@ -45,9 +45,19 @@ export function writeSavedMachine(file: string, text: string): void {
   } catch (error) {
     if (beside !== undefined) rmSync(beside, { force: true });
     if (!isSystemError(error)) throw error;
-    throw unwritable(file, error.message);
+    throw unwritable(file, WHY_NOT[error.code ?? ""] ?? error.message.replace(/,[^,]*$/, ""));
   }
 }
+
+/** In place of messages with the name of the file beside it. */
+const WHY_NOT: Readonly<Record<string, string>> = {
+  ENOENT: "there is no such folder",
+  ENOTDIR: "a file is named as a folder",
+  EACCES: "its folder may not be written to (EACCES)",
+  EPERM: "its folder may not be written to (EPERM)",
+  EROFS: "its file system is read-only (EROFS)",
+  ENOSPC: "there is no space left (ENOSPC)",
+};
 
 function readInput(): Uint8Array {
   return readStandardInput(LARGEST) ?? tooLarge("-", `more than ${LARGEST}`);

@@ -1,5 +1,6 @@
+import { hex, type IovaRange } from "../../iova.js";
 import type { MemoryForecast, Plan } from "../../plan/plan.js";
-import { formatRange, pageSizes, type RemovedIovaRange } from "../../space/iova-ranges.js";
+import { formatRange, pageSizes, type RemovedIovaRange, wholeIovaSpace } from "../../space/iova-ranges.js";
 import { faint, type Line, line } from "../text/line.js";
 import { bytes, listed } from "../text/quantity.js";
 import { wrap } from "../text/wrap.js";
@@ -14,16 +15,23 @@ function titled(width: number): (title: string, text: string) => readonly Line[]
 /** Where mappings may lie, and who has removed what. */
 export function renderRanges({ iovaRanges: { known, unknown }, devices }: Plan, width: number): readonly Line[] {
   const all = new Set(devices.flatMap(({ iommus }) => iommus)).size;
-  const text = known.ranges.map(formatRange).join(", ") || "none";
+  const isOpen = unknown.length > 0;
+  const text = known.ranges.map((range) => rangeText(range, isOpen)).join(", ") || "none";
   return [
     ...titled(width)("addresses", `${text}${unknownPart(unknown, all)}`),
     ...known.removed.flatMap((removed) => titled(width)("", removedText(removed, all))),
   ];
 }
 
+/** What nobody has put an end to goes on to where nobody knows. */
+function rangeText(range: IovaRange, isOpen: boolean): string {
+  if (isOpen && range.end === wholeIovaSpace.end) return `${hex(range.start)} and up`;
+  return formatRange(range);
+}
+
 /** Without names where it was everybody. */
 function removedText({ by, ...range }: RemovedIovaRange, all: number): string {
-  return `without ${formatRange(range)}: ${by.length > 1 && by.length === all ? "all of them" : listed(by)}`;
+  return `without ${formatRange(range)}: ${by.length > 1 && by.length === all ? "for every device" : listed(by)}`;
 }
 
 /** Which pages all have; of those that only some have, who lacks them. */
@@ -70,6 +78,6 @@ export function renderEntries({ entries: { perContainer, reach } }: Plan, width:
 
 function unknownPart(unknown: readonly string[], all: number): string {
   if (unknown.length === 0) return "";
-  const who = unknown.length === all ? (all === 1 ? "it reaches" : "they reach") : `${listed(unknown)} reach`;
-  return `; how far ${who} is told when VFIO has the devices`;
+  const who = unknown.length === all ? "" : ` ${listed(unknown)} reach${unknown.length === 1 ? "es" : ""}`;
+  return `; how far${who} is told when VFIO has the devices`;
 }

@@ -19,7 +19,9 @@ export function renderPlan(plan: Plan, width: number): readonly Line[] {
     ),
     ...section(
       "Strategies",
-      strategies.flatMap((strategy) => strategyLines(strategy, plan, width)),
+      strategies.every((strategy) => isRefusedAlike(strategy, plan))
+        ? alikeLines(plan, width)
+        : strategies.flatMap((strategy) => strategyLines(strategy, plan, width)),
     ),
     ...(verdict === "no"
       ? []
@@ -79,6 +81,17 @@ function deviceLines(
   const room = width - column - 4;
   const own = line("  ", name(padEnd(shorten(text, column), column)), "  ", faint(shorten(facts.join(", "), room)));
   return verdict === "yes" ? [own] : [own, ...wrap(line("    ", STYLES[verdict](verdict), `: ${reason}`), width, 4)];
+}
+
+/** What was said in the first line stands against it. */
+function isRefusedAlike({ verdict, reason }: StrategyPlan, plan: Plan): boolean {
+  return verdict !== "yes" && verdict === plan.verdict && reason === plan.reason;
+}
+
+function alikeLines({ strategies, verdict }: Plan, width: number): readonly Line[] {
+  const all = strategies.map(({ strategy }) => strategy).join(", ");
+  const word = verdict === "no" ? "none" : "not known";
+  return wrap(line("  ", STYLES[verdict](word), faint(`, for the same reason: ${all}`)), width, 4);
 }
 
 const STRATEGY_COLUMN = "shared-container".length;

@@ -10,6 +10,7 @@ import { painter, wantsColours } from "../text/colours.js";
 import type { Line } from "../text/line.js";
 import { outputWidth } from "../text/output-width.js";
 import { renderCandidates, renderSaved } from "./candidates.js";
+import { commonReasons } from "./common-reasons.js";
 import { renderPlan } from "./render.js";
 
 /** What `iospan plan` does. @returns the exit code */
@@ -25,10 +26,14 @@ export async function runPlan(devices: readonly string[], flags: PlanFlags, stre
 }
 
 async function listCandidates(flags: PlanFlags, streams: Streams): Promise<number> {
-  const candidates = planCandidates(await readSurvey(flags, { probe: false }));
+  const survey = await readSurvey(flags, { probe: false });
+  const candidates = planCandidates(survey);
   if (flags.json)
     writeJson(streams.stdout, { candidates: { ...candidates, devices: candidates.devices.map(briefly) } });
-  else writeLines(renderCandidates(candidates, outputWidth(streams.stdout, streams.env)), streams);
+  else {
+    const reasons = candidates.devices.length === 0 ? commonReasons(survey) : [];
+    writeLines(renderCandidates(candidates, outputWidth(streams.stdout, streams.env), reasons), streams);
+  }
   return candidates.devices.length > 0 ? EXIT.ok : EXIT.unexpected;
 }
 
@@ -55,7 +60,7 @@ function briefly({
 }
 
 async function tellPlan(devices: readonly string[], flags: PlanFlags, streams: Streams): Promise<number> {
-  const plan = planSpace(await readSurvey(flags, { probe: flags.probe, devices }), devices);
+  const plan = planSpace(await readSurvey(flags, { probe: flags.probe, log: true, devices }), devices);
   if (flags.json) writeJson(streams.stdout, planToJson(plan));
   else writeLines(renderPlan(plan, outputWidth(streams.stdout, streams.env)), streams);
   return plan.verdict === "yes" ? EXIT.ok : EXIT.unexpected;

@@ -17,6 +17,8 @@ export interface LineContext {
   readonly under?: TopologyIommu | undefined;
   /** Columns that the groups' numbers take, with the word before them. */
   readonly groupWidth?: number | undefined;
+  /** Whether there is room, in so many columns after the name, for what PCI functions say they are: on this level or not at all. */
+  readonly hasRoomForIds: (width: number, context: LineContext) => boolean;
   /** It is shown under its bus. */
   readonly isUnderBus?: boolean | undefined;
 }
@@ -34,11 +36,26 @@ export function deviceLine(device: TopologyDevice, context: LineContext, width: 
   return line(...pieces);
 }
 
-/** Without what a PCI function says it is where there is no room for it beside the rest. */
+/** Without what PCI functions say they are where there is no room for it beside the rest. */
 function fitting(device: TopologyDevice, context: LineContext, width: number): readonly Span[] {
-  const all = details(device, context);
-  const needed = all.reduce((sum, { text }) => sum + SEPARATOR.length + widthOf(text), 0);
-  return needed > width && device.pci !== undefined ? details({ ...device, pci: undefined }, context) : all;
+  const shown = device.pci === undefined || context.hasRoomForIds(width, context);
+  return details(shown ? device : { ...device, pci: undefined }, context);
+}
+
+/** Looks once for each width: a level may have thousands of devices. */
+export function roomForIds(devices: readonly TopologyDevice[]): LineContext["hasRoomForIds"] {
+  // Why a device is off is cut where it must be, and nothing is left out for it.
+  const asking = devices.filter(({ pci, enabled }) => pci !== undefined && enabled);
+  const known = new Map<number, boolean>();
+  return (width, context) => {
+    const fits = known.get(width) ?? asking.every((device) => columnsOf(details(device, context)) <= width);
+    known.set(width, fits);
+    return fits;
+  };
+}
+
+function columnsOf(pieces: readonly Span[]): number {
+  return pieces.reduce((sum, { text }) => sum + SEPARATOR.length + widthOf(text), 0);
 }
 
 function details(device: TopologyDevice, { topology, under, isUnderBus }: LineContext): readonly Span[] {

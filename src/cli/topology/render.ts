@@ -11,7 +11,7 @@ import { faint, type Line, line, name, notice, strong, WIDTH } from "../text/lin
 import { bytes, counted, listed } from "../text/quantity.js";
 import { shorten, widthOf } from "../text/width.js";
 import { wrap } from "../text/wrap.js";
-import { deviceLine, type LineContext, offText } from "./device-line.js";
+import { deviceLine, type LineContext, offText, roomForIds } from "./device-line.js";
 import type { Order } from "./options.js";
 import { drawTree, type TreeItem } from "./tree.js";
 
@@ -48,8 +48,14 @@ export function renderTopology(topology: Topology, { by, all = false }: TreeOpti
   ];
 }
 
-function header({ sources, iommus, devices, memory }: Topology, reserved: string): readonly Line[] {
+/** Where a topology comes from. */
+export function sourceLines({ sources }: Topology): readonly Line[] {
   const from = sources.map(({ kind, name: file }) => (kind === "sysfs" ? file : `${file} (${SOURCES[kind]})`));
+  return wrap(line(strong(listed(from))), WIDTH, 2);
+}
+
+function header(topology: Topology, reserved: string): readonly Line[] {
+  const { sources, iommus, devices, memory } = topology;
   const live = sources.some(({ kind }) => kind === "sysfs");
   const unknown = live ? "" : "; groups and drivers are unknown";
   const size = memory?.reduce((sum, each) => sum + each.size, 0n) ?? 0n;
@@ -59,7 +65,7 @@ function header({ sources, iommus, devices, memory }: Topology, reserved: string
     ...(size > 0n ? [`${bytes(Number(size))} of memory`] : []),
   ];
   return [
-    ...wrap(line(strong(listed(from))), WIDTH, 2),
+    ...sourceLines(topology),
     ...wrap(line(faint(`${facts.join(", ")}${unknown}`)), WIDTH, 2),
     ...(reserved === "" ? [] : wrap(line(faint(`reserved in every group: ${reserved}`)), WIDTH, 2)),
   ];
@@ -203,7 +209,12 @@ class TreeBuilder {
   }
 
   #context(devices: readonly TopologyDevice[], under: TopologyIommu | undefined): LineContext {
-    return { topology: this.#topology, nameWidth: nameWidthOf(devices), under };
+    return {
+      topology: this.#topology,
+      nameWidth: nameWidthOf(devices),
+      under,
+      hasRoomForIds: roomForIds(devices),
+    };
   }
 }
 

@@ -20,7 +20,8 @@ export const coherency: Check = {
 };
 
 const DMA_COHERENT =
-  "where the hardware is coherent, say dma-coherent in the IOMMU's node of the device tree (IORT: the COHACC override); " +
+  "where the hardware is coherent, say dma-coherent in the IOMMU's node of the device tree (IORT: the COHACC override), or, " +
+  "behind an SMMUv1 or v2, in the device's; " +
   "where it is not, VFIO cannot be used with it";
 
 function look(device: TopologyDevice, index: SurveyIndex): Diagnosis {

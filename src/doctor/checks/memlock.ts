@@ -1,3 +1,4 @@
+import type { KernelFacts } from "../../survey/survey.js";
 import { bytesText } from "../bytes-text.js";
 import type { Check, Diagnosis, Patient } from "../check.js";
 import { failed, noKernel, passed, untold, warned } from "../diagnoses.js";
@@ -22,7 +23,7 @@ export const memlock: Check = {
   },
 };
 
-function look(patient: Patient, kernel: NonNullable<Patient["survey"]["kernel"]>): Diagnosis {
+function look(patient: Patient, kernel: KernelFacts): Diagnosis {
   const { memlock: limit, locked = 0, capabilities, hasAllUsers } = kernel.process;
   if (capabilities !== undefined && (capabilities & CAP_IPC_LOCK) !== 0n && hasAllUsers === true) {
     return passed("CAP_IPC_LOCK lifts it for this process; others have it: ulimit -l");
@@ -32,7 +33,7 @@ function look(patient: Patient, kernel: NonNullable<Patient["survey"]["kernel"]>
   const containers = containerCount(patient);
   const most = Math.max(0, limit.soft - locked) / containers;
   const counted = containers === 1 ? "" : `, since ${containers} containers count each page ${containers} times`;
-  const text = `the limit is ${bytesText(limit.soft)}: at most ${bytesText(most)} can be mapped${counted}`;
+  const text = `the limit is ${bytesText(limit.soft)}: at most ${bytesText(most)} can be mapped${counted}${withIommufd(kernel)}`;
   const exceeded = lastLines(kernel.log, EXCEEDED).filter((line) => Number(EXCEEDED.exec(line)?.[1]) >= limit.soft);
   if (exceeded.length === 0 && most >= PLENTY) return passed(text);
   const evidence = [
@@ -42,6 +43,13 @@ function look(patient: Patient, kernel: NonNullable<Patient["survey"]["kernel"]>
   ];
   const details = { evidence, fix: raise(containers) };
   return exceeded.length > 0 || most < LEAST ? failed(text, details) : warned(text, details);
+}
+
+/** It counts for the user, and only this process's part is known (iommufd/pages.c, incr_user_locked_vm). */
+function withIommufd({ process: { memlock, pinned = 0 }, vfio: { nodes } }: KernelFacts): string {
+  if (memlock === undefined || nodes?.has("/dev/iommu") !== true) return "";
+  const most = bytesText(Math.max(0, memlock.soft - pinned));
+  return `; through an iommufd at most ${most}, less what this user's other processes pin there`;
 }
 
 /** The log tells of whoever tried, which is better than nothing. */

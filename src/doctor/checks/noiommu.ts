@@ -1,4 +1,5 @@
 import { enableIommuHint } from "../../machine/iommus.js";
+import { moduleSwitch } from "../../plan/module-switch.js";
 import type { Check, Diagnosis, Patient } from "../check.js";
 import { failed, noKernel, passed, warned } from "../diagnoses.js";
 import { factsOf } from "../examined-device.js";
@@ -15,7 +16,7 @@ export const noiommu: Check = {
     if (kernel === undefined) return [noKernel];
     const bare = patient.devices.filter((device) => factsOf(patient.survey, device)?.noiommu === true);
     if (bare.length > 0) return bare.map(({ name, group }) => untranslated(name, group));
-    return [kernel.vfio.parameters.get(PARAMETER) === "Y" ? switchedOn(patient) : passed("no-IOMMU mode is off")];
+    return [moduleSwitch(kernel.vfio, PARAMETER) === true ? switchedOn(patient) : passed("no-IOMMU mode is off")];
   },
 };
 

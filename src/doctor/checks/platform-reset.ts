@@ -1,3 +1,4 @@
+import { moduleSwitch } from "../../plan/module-switch.js";
 import { hasResetHandler } from "../../plan/platform-reset.js";
 import type { TopologyDevice } from "../../topology/topology.js";
 import type { Check, Diagnosis, Patient } from "../check.js";
@@ -22,7 +23,8 @@ function look({ survey }: Patient, device: TopologyDevice): Diagnosis {
   const { name, compatible } = device;
   if (isOnVfio(survey, device)) return passed(`${name} is bound`, { device: name });
   const required = survey.kernel?.vfio.parameters.get(PARAMETER);
-  if (required === "N") return passed("vfio_platform.reset_required is off", { device: name });
+  if (moduleSwitch(survey.kernel?.vfio, PARAMETER) === false)
+    return passed("vfio_platform.reset_required is off", { device: name });
   const refused = lastLines(survey.kernel?.log, new RegExp(`No reset function found for device ${literally(name)}\\b`));
   const evidence = [
     `/sys/module/vfio_platform/parameters/reset_required: ${required ?? "Y, when it is loaded"}`,

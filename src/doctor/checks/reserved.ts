@@ -1,4 +1,7 @@
 import { hex, type IovaRange, iova } from "../../iova.js";
+import { forbidden, reservedOf } from "../../plan/reserved.js";
+import { subjectOf } from "../../plan/subject.js";
+import { SurveyIndex } from "../../plan/survey-index.js";
 import { complement, explainRanges, formatRange, formatRemoved, normalize } from "../../space/iova-ranges.js";
 import type { Check, Patient } from "../check.js";
 import { askKernel, failed, passed, untold, warned } from "../diagnoses.js";
@@ -19,11 +22,14 @@ export const reserved: Check = {
   },
 };
 
-function firmwareOnly({ devices }: Patient) {
-  const windows = devices.flatMap((device) => device.reserved);
+/** What firmware keeps, and what the IOMMU's driver always does. */
+function firmwareOnly({ survey, devices }: Patient) {
+  const index = new SurveyIndex(survey);
+  const regions = devices.flatMap((device) => reservedOf(subjectOf(device.name, device, index), index));
+  const windows = normalize(forbidden(regions));
   if (windows.length === 0) return [];
   return [
-    untold(`firmware keeps ${windows.map(windowText).join(", ")}; the kernel may keep more`, { fix: [askKernel] }),
+    untold(`never mapped: ${windows.map(formatRange).join(", ")}; the kernel may keep more`, { fix: [askKernel] }),
   ];
 }
 
@@ -62,8 +68,4 @@ function ofWindows(groups: readonly ExaminedGroup[]) {
   }
   const text = windows.length === 0 ? "no window is reserved" : `never mapped: ${windows.map(formatRange).join(", ")}`;
   return untold(`${text}; how far the IOMMUs reach is not known`, { fix: [askKernel] });
-}
-
-function windowText({ start, end }: { readonly start: bigint; readonly end: bigint }): string {
-  return formatRange({ start: iova(start), end: iova(end) });
 }

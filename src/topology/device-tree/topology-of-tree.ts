@@ -53,15 +53,21 @@ class TreeReader {
     const iommus: TopologyIommu[] = [];
     const devices: TopologyDevice[] = [];
     const memory: TopologyMemory[] = [];
+    const others: string[] = [];
     for (const node of this.#tree.nodes()) {
-      if (isIommu(node)) iommus.push(this.#tolerant(node, () => iommuOf(node, this.#isCoherent)) ?? plainIommu(node));
+      const isOne = isIommu(node);
+      if (isOne) iommus.push(this.#tolerant(node, () => iommuOf(node, this.#isCoherent)) ?? plainIommu(node));
       memory.push(...(this.#tolerant(node, () => memoryOf(node)) ?? []));
-      devices.push(...(this.#tolerant(node, () => this.#devicesOf(node)) ?? []));
+      const found = this.#tolerant(node, () => this.#devicesOf(node));
+      devices.push(...(found ?? []));
+      // Of what is malformed nobody knows, and a finding says so.
+      if (!isOne && found?.length === 0 && isOtherDevice(node)) others.push(node.path);
     }
     const engines = this.#tolerant(this.#tree.root, () => enginesOf(this.#tree, devices)) ?? [];
     const aliases = aliasesOf(this.#tree);
     const sources = [{ kind: "device-tree" as const, name }];
-    return checked({ sources, iommus, groups: [], devices, engines, memory, aliases, findings: this.#findings });
+    const findings = this.#findings;
+    return checked({ sources, iommus, groups: [], devices, engines, memory, aliases, others, findings });
   }
 
   #devicesOf(node: TreeNode): readonly TopologyDevice[] {
@@ -203,6 +209,11 @@ function pciIds(node: TreeNode): TopologyDevice["pci"] {
   const [, vendor, device] = found ?? [];
   if (vendor === undefined || device === undefined) return undefined;
   return { vendor: Number.parseInt(vendor, 16), device: Number.parseInt(device, 16) };
+}
+
+/** Linux makes a device of what has a `compatible` (drivers/of/platform.c, of_platform_bus_create). */
+function isOtherDevice(node: TreeNode): boolean {
+  return node.parent !== undefined && node.has("compatible");
 }
 
 /** Those that lead somewhere, by name; as paths. */

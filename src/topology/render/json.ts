@@ -6,11 +6,11 @@ const MAY_BE_UNKNOWN = ["driver", "group", "pci", "requesterId", "domain", "host
 
 /**
  * A topology as a value for JSON: addresses are hexadecimal text, null is known to be none, and what no source tells is
- * listed in each device's `unknown`.
+ * listed in each device's `unknown`. {@link Topology.others} are left out.
  */
 export function topologyToJson(topology: Topology): object {
-  const { memory, devices } = topology;
-  return plain({ ...topology, devices: devices.map(deviceOf), memory: memory ?? "unknown" }) as object;
+  const { memory, devices, others: _, ...rest } = topology;
+  return plain({ ...rest, devices: devices.map(deviceOf), memory: memory ?? "unknown" }) as object;
 }
 
 function deviceOf(device: TopologyDevice): object {

@@ -108,6 +108,53 @@ describe("file systems and swap", () => {
     expect(messages(FIRST)).toEqual([`/ is mounted from /dev/nvme0n1p1, which is on ${FIRST} (by nvme1n1)`]);
   });
 
+  it("are told to be on a member of an array, as long as the array can spare it", () => {
+    disks();
+    mapped("md0", "9:0", ["nvme0n1p2", "nvme1n1"], { "md/level": "raid1", "md/raid_disks": "2", "md/degraded": "0" });
+    mapped("dm-0", "254:0", ["md0"], { "dm/name": "vg-root" });
+    mount("254:0 / / rw - xfs /dev/mapper/vg-root rw");
+    const root = "/ is mounted from /dev/mapper/vg-root";
+    expect(messages(DISK)).toEqual([
+      `${root}; a member of the redundant array md0 is on ${DISK} (by dm-0, md0, nvme0n1p2)`,
+    ]);
+    expect(cuts(DISK)).toEqual([true]);
+    expect(messages(DISK, FIRST)[0]).toContain(`${root}, which is on`);
+    board.tree.file("/sys/devices/virtual/block/md0/md/degraded", "1\n");
+    expect(messages(DISK)[0]).toContain(`${root}, which is on`);
+    board.tree.file("/sys/devices/virtual/block/md0/md/degraded", "0\n");
+    board.tree.file("/sys/devices/virtual/block/md0/md/level", "raid0\n");
+    expect(messages(DISK)[0]).toContain(`${root}, which is on`);
+  });
+
+  it("are told to be on a member of a mirrored btrfs", () => {
+    disks();
+    for (const member of ["nvme0n1p1", "nvme1n1"])
+      board.tree.link(`/sys/fs/btrfs/some-uuid/devices/${member}`, `/sys/class/block/${member}`);
+    for (const type of ["data", "metadata", "system"])
+      board.tree.directory(`/sys/fs/btrfs/some-uuid/allocation/${type}/raid1`);
+    mount("0:31 /@ / rw - btrfs /dev/nvme0n1p1 rw,subvol=/@");
+    expect(messages(FIRST)).toEqual([
+      `/ is mounted from /dev/nvme0n1p1; a member of the redundant array btrfs is on ${FIRST} (by nvme1n1)`,
+    ]);
+    expect(messages(DISK, FIRST)[0]).toContain(", which is on");
+    board.tree.directory("/sys/fs/btrfs/some-uuid/allocation/metadata/dup");
+    expect(messages(FIRST)[0]).toContain(", which is on");
+  });
+
+  it("may be on any disk that has nothing else on it, where ZFS has named none", () => {
+    disks();
+    mount("0:40 / / rw - zfs tank/root rw", "259:2 / /boot rw - ext4 /dev/nvme0n1p2 rw");
+    expect(find([FIRST])).toEqual([
+      {
+        kind: "mount",
+        device: FIRST,
+        cuts: true,
+        message: `/ is mounted from a ZFS, which does not tell its disks: /dev/nvme1n1 of ${FIRST} may be one`,
+      },
+    ]);
+    expect(messages(DISK)).toEqual([`/boot is mounted from /dev/nvme0n1p2, which is on ${DISK}`]);
+  });
+
   it("are found on disks that ZFS has taken", () => {
     disks();
     board.tree.file(`${disk(DISK_HOME, "nvme0n1")}/nvme0n1p1/uevent`, "DEVTYPE=partition\nPARTNAME=zfs-0a1b\n");
@@ -215,6 +262,129 @@ describe("the network", () => {
     expect(messages(DISK)).toEqual([`/ is mounted from 10.0.2.2:/root by eth0, which is on ${DISK}`]);
   });
 
+  it("has a Ceph by each way to its monitors", () => {
+    card("eth0", `${DISK_HOME}/net/eth0`);
+    route("eth0\t0002000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n");
+    const where = `by eth0, which is on ${DISK}`;
+    mount("0:50 / /c rw - ceph admin@1234.fs=/ rw,name=admin,mon_addr=192.168.9.1:6789/10.0.2.7:3300");
+    expect(messages(DISK)).toEqual([`/c is mounted from admin@1234.fs=/ ${where}`]);
+    mount("0:50 / /c rw - ceph 10.0.2.6:6789,10.0.2.7:6789:/ rw,name=admin");
+    expect(messages(DISK)).toEqual([`/c is mounted from 10.0.2.6:6789,10.0.2.7:6789:/ ${where}`]);
+  });
+
+  it("has disks of other machines, by iSCSI and NVMe", () => {
+    card("eth0", `${DISK_HOME}/net/eth0`);
+    card("eth5", `${FIRST_HOME}/net/eth5`);
+    route("eth0\t0002000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n");
+    const session = "/sys/devices/platform/host2/session1";
+    const connection = `${session}/connection1:0/iscsi_connection/connection1:0`;
+    board.thing("/sys/class/iscsi_connection/connection1:0", connection, { persistent_address: "10.0.2.5" });
+    board.block("sda", `${session}/target2:0:0/2:0:0:1/block/sda`, { dev: "8:0" });
+    const controller = "/sys/devices/virtual/nvme-fabrics/ctl/nvme3";
+    const address = "traddr=10.0.2.6,trsvcid=4420,host_iface=eth5,src_addr=10.0.9.2";
+    board.thing("/sys/class/nvme/nvme3", controller, { transport: "tcp", address });
+    board.block("nvme3n1", `${controller}/nvme3n1`, { dev: "259:30" });
+    mount("8:0 / /a rw - ext4 /dev/sda rw", "259:30 / /b rw - ext4 /dev/nvme3n1 rw");
+    const iscsi = `the iSCSI session session1 with 10.0.2.5, over eth0 of ${DISK}`;
+    expect(find([DISK])).toMatchObject([
+      { kind: "mount", device: DISK, cuts: true, message: `/a is mounted from /dev/sda, which is on ${iscsi}` },
+      { kind: "network-mount", device: DISK, cuts: false, message: `there is ${iscsi}` },
+    ]);
+    expect(messages(FIRST)).toEqual([
+      `/b is mounted from /dev/nvme3n1, which is on nvme3 at 10.0.2.6 (NVMe over TCP), over eth5 of ${FIRST}`,
+      `there is nvme3 at 10.0.2.6 (NVMe over TCP), over eth5 of ${FIRST}`,
+    ]);
+    expect(messages(PORT)).toEqual([]);
+  });
+
+  it("has disks that do not say how they are reached", () => {
+    card("eth0", `${DISK_HOME}/net/eth0`);
+    board.block("nbd0", "/sys/devices/virtual/block/nbd0", { dev: "43:0" });
+    mount("43:0 / /n rw - ext4 /dev/nbd0 rw");
+    const unread = () => findLifelines(board.kernel.machine, devices([DISK])).unread;
+    expect(unread()).toEqual([]);
+    board.tree.file(`${DISK_HOME}/net/eth0/operstate`, "up\n");
+    expect(unread()).toEqual(["/dev/nbd0 (by which network interface is not known)"]);
+  });
+
+  it("may be below a tunnel, and may be in use by routes of other tables", () => {
+    card("wg0", "/sys/devices/virtual/net/wg0");
+    card("eth0", `${DISK_HOME}/net/eth0`);
+    route(DEFAULT.replace("eth0", "wg0"));
+    board.tree.file(`${DISK_HOME}/net/eth0/operstate`, "down\n");
+    expect(find([DISK])).toEqual([]);
+    board.tree.file(`${DISK_HOME}/net/eth0/operstate`, "up\n");
+    expect(find([DISK])).toEqual([
+      {
+        kind: "route",
+        device: DISK,
+        cuts: false,
+        message: `the default route is by wg0, of which it is not known whether it goes over eth0 of ${DISK}`,
+      },
+    ]);
+    route("");
+    expect(find([DISK])).toEqual([
+      { kind: "route", device: DISK, cuts: false, message: `the network interface eth0 of ${DISK} is up` },
+    ]);
+  });
+
+  it("is cut below Open vSwitch's own interfaces", () => {
+    card("br-ex", "/sys/devices/virtual/net/br-ex");
+    card("ovs-system", "/sys/devices/virtual/net/ovs-system");
+    card("eth0", `${DISK_HOME}/net/eth0`);
+    board.tree.file(`${DISK_HOME}/net/eth0/carrier`, "1\n");
+    board.tree.link(`${DISK_HOME}/net/eth0/master`, "/sys/devices/virtual/net/ovs-system");
+    route(DEFAULT.replace("eth0", "br-ex"));
+    expect(find([DISK])).toMatchObject([
+      { cuts: true, message: `the default route is by br-ex, which is on ${DISK} (over ovs-system, eth0)` },
+    ]);
+  });
+
+  it("may be another namespace's", () => {
+    board.tree.file(`${DISK_HOME}/class`, "0x020000\n");
+    expect(find([DISK])).toMatchObject([
+      { cuts: false, message: expect.stringContaining("another network namespace") },
+    ]);
+    card("eth0", `${DISK_HOME}/virtio0/net/eth0`);
+    expect(find([DISK])).toEqual([]);
+  });
+
+  it("has the ssh sessions of others, by the server's sockets", () => {
+    card("eth0", `${DISK_HOME}/net/eth0`);
+    card("eth5", `${FIRST_HOME}/net/eth5`);
+    // This machine is 192.168.7.1 on eth5 and fd00::1 on eth0.
+    route(`${DEFAULT}eth5\t0007A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n`);
+    const socket = (local: string, remote: string, state: string, inode: number) =>
+      `   0: ${local} ${remote} ${state} 00000000:00000000 00:00000000 00000000     0        0 ${inode} 1 0 20 4 30 10 -1\n`;
+    const title = "  sl  local_address rem_address   st\n";
+    const own = "0107A8C0:0016";
+    const here = socket(own, own, "01", 8);
+    const away = socket("0107A8C0:01BB", "0907A8C0:C001", "01", 9);
+    board.tree.file("/proc/net/tcp", title + here + away);
+    expect(messages(FIRST)).toEqual([]);
+    board.tree.file("/proc/net/tcp", title + here + away + socket(own, "0907A8C0:C001", "01", 10));
+    expect(find([FIRST])).toEqual([
+      {
+        kind: "session",
+        device: FIRST,
+        cuts: true,
+        message: `an ssh session, from 192.168.7.9, is by eth5, which is on ${FIRST}`,
+      },
+    ]);
+    expect(find([FIRST], "192.168.7.9 5555 192.168.7.1 22").map(({ message }) => message)).toEqual([
+      `this ssh session, from 192.168.7.9, is by eth5, which is on ${FIRST}`,
+    ]);
+    // A server on port 2222, known by its process.
+    const [fd1, fd9, none] = ["000000FD000000000000000001000000", "000000FD000000000000000009000000", "0".repeat(32)];
+    const listening = socket(`${none}:08AE`, `${none}:0000`, "0A", 77);
+    board.tree.file("/proc/net/tcp6", title + listening + socket(`${fd1}:08AE`, `${fd9}:C002`, "01", 78));
+    board.tree.file("/proc/net/if_inet6", "fd000000000000000000000000000001 02 40 00 80     eth0\n");
+    const v6 = () => messages(DISK).filter((each) => each.includes("ssh"));
+    expect(v6()).toEqual([]);
+    board.tree.process(640, "sshd", { 3: "socket:[77]" });
+    expect(v6()).toEqual([`an ssh session, from fd00::9, is by eth0, which is on ${DISK}`]);
+  });
+
   it("goes with a physical function's virtual ones", () => {
     const virtual = "/sys/devices/pci0000:20/0000:21:10.0";
     board.tree.link(`${DISK_HOME}/virtfn0`, virtual);
@@ -315,6 +485,38 @@ describe("what the machine works by", () => {
       { cuts: true, message: `/dev/nvme0n1 of ${DISK} is open in process 4711 (qemu)` },
       { cuts: false, message: `/dev/video0 of ${DISK} is open in process 99 (camera)` },
     ]);
+  });
+
+  it("is a node of what was built on its disk, which a process has open", () => {
+    disks();
+    mapped("dm-0", "254:0", ["nvme0n1p2"], { "dm/name": "vg-guest" });
+    mapped("dm-3", "254:3", ["nvme0n1p1", "nvme1n1"], { "dm/name": "mpatha", "dm/uuid": "mpath-3600" });
+    board.tree.process(4711, "qemu", { 3: "/dev/dm-0" });
+    board.tree.process(4712, "qemu", { 3: "/dev/mapper/mpatha" });
+    expect(find([DISK])).toMatchObject([
+      {
+        cuts: true,
+        message: `/dev/mapper/vg-guest of ${DISK} (by dm-0, nvme0n1p2) is open in process 4711 (qemu)`,
+      },
+      {
+        cuts: false,
+        message: `/dev/mapper/mpatha of ${DISK} (by dm-3, nvme0n1p1) is open in process 4712 (qemu); it goes on over another path`,
+      },
+    ]);
+  });
+
+  it("may be a part of what nobody is known to use", () => {
+    disks();
+    mapped("dm-0", "254:0", ["nvme0n1p2"], { "dm/name": "vg-spare" });
+    board.tree.link(`${disk(DISK_HOME, "nvme0n1")}/nvme0n1p2/holders/dm-0`, "/sys/devices/virtual/block/dm-0");
+    expect(find([DISK])).toMatchObject([
+      {
+        cuts: false,
+        message: `/dev/nvme0n1p2 of ${DISK} is a part of /dev/mapper/vg-spare, of which no use was found`,
+      },
+    ]);
+    mount("254:0 / /data rw - ext4 /dev/mapper/vg-spare rw");
+    expect(find([DISK]).map(({ kind }) => kind)).toEqual(["mount"]);
   });
 });
 

@@ -1,7 +1,7 @@
 import { isIP } from "node:net";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { parseAddress, samePrefix } from "../../../src/binding/lifelines/network-address.js";
+import { addressText, parseAddress, samePrefix } from "../../../src/binding/lifelines/network-address.js";
 
 describe("parseAddress", () => {
   it.each([
@@ -36,4 +36,18 @@ it("compares as many bits as it is told", () => {
   expect(samePrefix([192, 168, 7, 9], [192, 168, 7, 8], 31)).toBe(true);
   expect(samePrefix([1, 2, 3, 4], [9, 9, 9, 9], 0)).toBe(true);
   expect(samePrefix([1, 2, 3, 4], new Array<number>(16).fill(0), 0)).toBe(false);
+});
+
+it("writes an address so that it is read as it was", () => {
+  const bytes = (length: number) =>
+    fc.array(fc.oneof(fc.constant(0), fc.nat(255)), { minLength: length, maxLength: length });
+  fc.assert(
+    fc.property(fc.oneof(bytes(4), bytes(16)), (address) => {
+      expect(isIP(addressText(address))).toBe(address.length === 4 ? 4 : 6);
+      // IPv4 inside IPv6 is read as IPv4.
+      fc.pre(address.length === 4 || address[10] !== 0xff);
+      expect(parseAddress(addressText(address))).toEqual(address);
+    }),
+  );
+  expect(addressText([0xfe, 0x80, ...new Array<number>(13).fill(0), 2])).toBe("fe80::2");
 });
