@@ -1,8 +1,9 @@
-import { readFileSync, readSync, statSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import path from "node:path";
 import { IospanError } from "../errors.js";
 import { isSystemError } from "./failure.js";
 import { packageFile, shippedChips } from "./package-files.js";
+import { readStandardInput } from "./standard-input.js";
 
 /** The chip that commands take when none is named: one engine, two interfaces, two SMMUs. */
 export const DEFAULT_CHIP = "dual-smmu";
@@ -55,29 +56,10 @@ function look(file: string): { size: number; isUsable: boolean } {
   return { size: stat.size, isUsable: stat.isFile() || stat.isFIFO() || (file === STANDARD_INPUT && stat.isSocket()) };
 }
 
-/** Through its descriptor: Linux opens no socket by name, and sockets are what Node.js connects programs with. */
 function readInput(wanted: string): Uint8Array {
-  const parts: Uint8Array[] = [];
-  for (let size = 0; ; ) {
-    const part = new Uint8Array(2 ** 16);
-    const length = readPart(part);
-    if (length === 0) return Buffer.concat(parts);
-    parts.push(part.subarray(0, length));
-    size += length;
-    if (size > LARGEST) throw unreadable(wanted, `it has more than ${LARGEST} bytes`);
-  }
-}
-
-/** @returns bytes read; 0 at the end. Waits also where the other end made it one that does not wait. */
-function readPart(part: Uint8Array): number {
-  for (;;) {
-    try {
-      return readSync(0, part);
-    } catch (error) {
-      if (!isSystemError(error) || error.code !== "EAGAIN") throw error;
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
-    }
-  }
+  const content = readStandardInput(LARGEST);
+  if (content === undefined) throw unreadable(wanted, `it has more than ${LARGEST} bytes`);
+  return content;
 }
 
 function unreadable(wanted: string, why: string): IospanError {
