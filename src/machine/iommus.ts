@@ -9,9 +9,12 @@ export interface TranslatedDevice extends DeviceState {
 }
 
 /** What makes a kernel use the IOMMUs a machine has. */
-export const enableIommuHint: string =
+export const switchIommuOnHint: string =
   "switch the IOMMU on in the firmware setup (VT-d, AMD-Vi, SMMU) and on the kernel command line (intel_iommu=on; " +
-  "no iommu=off; iommu.passthrough=0), then look in /sys/class/iommu; or no IOMMU sits in front of this device";
+  "no iommu=off; iommu.passthrough=0), then look in /sys/class/iommu";
+
+/** The same for who asks about one device. */
+export const enableIommuHint: string = `${switchIommuOnHint}; or no IOMMU sits in front of this device`;
 
 /** The IOMMUs the kernel drives, by name. */
 export function listIommus(machine: Machine): readonly Iommu[] {

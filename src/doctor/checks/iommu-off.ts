@@ -1,4 +1,4 @@
-import { enableIommuHint } from "../../machine/iommus.js";
+import { switchIommuOnHint } from "../../machine/iommus.js";
 import type { Topology } from "../../topology/topology.js";
 import type { Check, Diagnosis, Patient } from "../check.js";
 import { failed, passed } from "../diagnoses.js";
@@ -10,6 +10,9 @@ import { factsOf } from "../examined-device.js";
  */
 const SWITCHES = /(?:^|\s)((?:iommu|intel_iommu|amd_iommu)=(?:\S*,)?off\S*)/g;
 const TABLES = { dmar: "DMAR", ivrs: "IVRS", iort: "IORT", "device-tree": "device tree", sysfs: "sysfs" } as const;
+
+const A_GUEST =
+  "a virtual machine has one only where its host gives it one (QEMU: -device intel-iommu, -M virt,iommu=smmuv3)";
 
 /** Whether there is anything that translates DMA. */
 export const iommuOff: Check = {
@@ -45,7 +48,7 @@ function fixes(switches: readonly string[], { iommus }: Topology): readonly stri
     return ["add intel_iommu=on to the kernel's command line and boot again"];
   if (iommus.length > 0)
     return ["boot a kernel that is built with the driver of that IOMMU: dmesg | grep -i -e iommu -e smmu"];
-  return [enableIommuHint];
+  return [switchIommuOnHint, A_GUEST];
 }
 
 function ofFirmware({ iommus, sources }: Topology): Diagnosis {
@@ -54,7 +57,7 @@ function ofFirmware({ iommus, sources }: Topology): Diagnosis {
   if (enabled.length > 0) return passed(`${count(enabled.length, "IOMMU")} in ${where}`);
   return failed(iommus.length === 0 ? `${where} describes no IOMMU` : `every IOMMU in ${where} is switched off`, {
     evidence: iommus.map(({ name, disabledBecause }) => `${name}: ${disabledBecause ?? "off"}`),
-    fix: iommus.length === 0 ? [enableIommuHint] : ['give the IOMMU\'s node status = "okay"'],
+    fix: iommus.length === 0 ? [switchIommuOnHint, A_GUEST] : ['give the IOMMU\'s node status = "okay"'],
   });
 }
 

@@ -54,7 +54,7 @@ function ofModules({ modules, nodes }: VfioFacts): Diagnosis {
 const MISSING = ["/sys/module/vfio_iommu_type1 is not there"];
 
 function withoutBackend(): Diagnosis {
-  return failed("no IOMMU backend: a container answers no supported IOMMU extensions", {
+  return failed("vfio_iommu_type1 is not there: containers have no IOMMU backend, no supported IOMMU extensions", {
     evidence: MISSING,
     fix: LOAD,
   });
