@@ -226,7 +226,7 @@ function ended(child: ChildProcess): Promise<void> {
   });
 }
 
-/** Up to Linux 6.12 a device has no group before a driver probes it. */
+/** Before Linux 6.15 a device has no group before a driver probes it. */
 function groupComesLater(): Promise<void> {
   return proofs.prove("a group that nobody knows yet, in two steps", async () => {
     const before = placesOf(pair);

@@ -37,7 +37,7 @@ export interface BindingPlan extends LifelineReport {
   /** Those of the companions that are bridges, which VFIO does not take: their drivers have to leave them. */
   readonly immovable: readonly DeviceState[];
   /**
-   * Those whose group was wanted and is not known: up to Linux 6.12 a device joins one when its first driver probes it, and so
+   * Those whose group was wanted and is not known: before Linux 6.15 a device joins one when its first driver probes it, and so
    * do its companions, each for itself (drivers/acpi/scan.c, acpi_dma_configure_id).
    */
   readonly ungrouped: readonly DeviceState[];

@@ -174,7 +174,7 @@ function requireLoaded(machine: Machine, { bus, name }: DeviceState, driver: str
 
 /**
  * Without an IOMMU, VFIO's drivers take a device only in no-IOMMU mode. A device without a driver is left to them to judge:
- * kernels up to 6.12 put it into a group only when its first driver probes it (drivers/acpi/scan.c, acpi_dma_configure_id).
+ * kernels before 6.15 put it into a group only when its first driver probes it (drivers/acpi/scan.c, acpi_dma_configure_id).
  * @throws IospanError `ERR_IOSPAN_NO_IOMMU`
  * @internal
  */

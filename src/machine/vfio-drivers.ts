@@ -70,7 +70,7 @@ function wrongDriver(machine: Machine, device: DeviceState): IospanError {
   return new IospanError("ERR_IOSPAN_WRONG_DRIVER", message, { device: name, iommu: device.iommu?.name, hint });
 }
 
-/** Up to Linux 6.12 a device joins its group when its first driver probes it, so a missing one proves nothing yet. */
+/** Before Linux 6.15 a device joins its group when its first driver probes it, so a missing one proves nothing yet. */
 function groupNote({ group, driver }: DeviceState): string {
   const unknown = group === undefined && driver === undefined;
   return unknown ? ", and only then tells whether an IOMMU translates its DMA: it is in no IOMMU group now" : "";

@@ -68,5 +68,5 @@ function memlockSteps({ memory, situation }: StepPlan): readonly PlanStep[] {
   const { uid } = situation.index.kernel?.process ?? {};
   const text = `raise the limit on locked memory (${memory.limit} bytes now), then log in again; for a service: LimitMEMLOCK=infinity`;
   const who = uid === undefined ? "*" : `${uid}:${uid}`;
-  return [step("raise-memlock", text, [`echo '${who} - memlock unlimited' > /etc/security/limits.d/90-iospan.conf`])];
+  return [step("raise-memlock", text, [`echo '${who} - memlock unlimited' >> /etc/security/limits.d/90-iospan.conf`])];
 }

@@ -31,13 +31,13 @@ function behind(subject: Subject): Judgement {
 }
 
 /**
- * Up to Linux 6.12 a device joins its IOMMU's group when its first driver probes it (drivers/of/device.c, of_dma_configure_id):
+ * Before Linux 6.15 a device joins its IOMMU's group when its first driver probes it (drivers/of/device.c, of_dma_configure_id):
  * until then firmware is believed, as it is where no kernel was looked at.
  */
 function withoutGroup(subject: Subject, kernel: KernelFacts | undefined): Judgement {
   const { device, iommus } = subject;
   const plain = `${device.name} is in no IOMMU group`;
-  if (device.driver !== null || isBefore(kernel?.release, 6, 13) === false) return no(plain);
+  if (device.driver !== null || isBefore(kernel?.release, 6, 15) === false) return no(plain);
   if (iommus.length === 0) return unknown(`${plain} while it has no driver; binding it to VFIO tells`);
   const { verdict, reason } = behind(subject);
   return { verdict, reason: `${reason}, says firmware; it joins a group when a driver probes it` };

@@ -107,7 +107,11 @@ function groupTraps(subjects: readonly Subject[], companions: readonly Companion
     const isAcs =
       own.bus === "pci" &&
       others.some(({ device }) => device.bus === "pci" && slotOf(device.name) !== slotOf(own.name));
-    const why = isAcs ? "a bridge above does not keep them apart (ACS)" : "the IOMMU cannot tell them apart";
+    // Functions of one device may lack ACS among themselves, others a bridge above them; or they share an ID by alias (iommu.c,
+    // pci_device_group). Which it is sysfs does not tell.
+    const why = isAcs
+      ? "a bridge above does not keep them apart (ACS), or gives them one ID"
+      : "the hardware does not keep them apart";
     const text = `${own.name} is in group ${group} with ${inWords(names)}: ${why}, and all go to VFIO or none`;
     return [trap(isAcs ? "no-acs" : "group-of-several", "note", text, own.name)];
   });

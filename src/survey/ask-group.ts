@@ -6,7 +6,9 @@ import type { GroupAnswer } from "./survey.js";
 
 /**
  * Asks the kernel what an IOMMU group can map: opens the group and a container of its own, and closes both again. No device is
- * opened, which would reset it, and no other process is disturbed: a group that somebody has open cannot be opened.
+ * opened, which would reset it, and nobody who has the group open is disturbed: it cannot be opened a second time. For that
+ * moment others are refused it (EBUSY), and so is a driver that would probe a device of it (drivers/iommu/iommu.c,
+ * iommu_device_use_default_domain).
  * @param group as for `Group.open`.
  * @returns what the kernel answered or why it refused; nothing is thrown for that.
  */

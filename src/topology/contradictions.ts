@@ -95,7 +95,7 @@ class Comparison {
     return finding("warning", `, the ${choice}, as its driver does${others}: through the others its DMA does not come`);
   }
 
-  /** Up to Linux 6.12 a device joins its IOMMU when its first driver probes it. */
+  /** Before Linux 6.15 a device joins its IOMMU when its first driver probes it. */
   #untranslated(device: TopologyDevice, iommu: string): Finding {
     const why =
       device.driver === null

@@ -81,14 +81,14 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
     ["devices in groups", ["PASS"], {}],
     ["one in none, with a driver", ["FAIL"], { devices: [pci({ group: null, driver: "nvme", links: [] })] }],
     [
-      "one without a driver, on Linux 6.12",
+      "one without a driver, on Linux 6.14",
       ["WARN"],
-      { devices: [pci({ group: null, driver: null })], kernel: { release: "6.12.107+deb13-arm64" } },
+      { devices: [pci({ group: null, driver: null })], kernel: { release: "6.14.9+deb13-arm64" } },
     ],
     [
-      "one without a driver, on Linux 6.13",
+      "one without a driver, on Linux 6.15",
       ["FAIL"],
-      { devices: [pci({ group: null, driver: null })], kernel: { release: "6.13.0" } },
+      { devices: [pci({ group: null, driver: null })], kernel: { release: "6.15.0" } },
     ],
     ["no group anywhere", [], { devices: [pci({ group: null })], iommus: [], groups: [] }],
     ["firmware alone", ["CANNOT-CHECK"], FIRMWARE_ONLY],

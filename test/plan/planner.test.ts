@@ -107,7 +107,7 @@ describe("whether VFIO takes what is behind", () => {
       [iommu("a", "intel"), iommu("off", "intel", { enabled: false, disabledBecause: "its status is disabled" })],
     );
     const facts = kernel({ devices: { "/sys/bus/pci/devices/0000:03:00.0": { noiommu: true } } });
-    const told = (name: string, release = "6.13.0") => {
+    const told = (name: string, release = "6.15.0") => {
       const { verdict, reason } = planSpace({ topology, kernel: { ...facts, release } }, [name]);
       return `${verdict}: ${reason}`;
     };
@@ -116,7 +116,7 @@ describe("whether VFIO takes what is behind", () => {
     expect(told("0000:03:00.0")).toMatch(/^no: .*no-IOMMU mode/);
     expect(told("0000:04:00.0")).toMatch(/^no: .*in no IOMMU group/);
     expect(told("0000:05:00.0")).toMatch(/^no: .*in no IOMMU group/);
-    expect(told("0000:05:00.0", "6.12.1")).toMatch(/^unknown: .*binding it to VFIO tells/);
+    expect(told("0000:05:00.0", "6.14.1")).toMatch(/^unknown: .*binding it to VFIO tells/);
   });
 });
 

@@ -15,7 +15,7 @@ const REFUSALS: readonly Refusal[] = [
   {
     pattern: /exists in vfio-pci device denylist/,
     text: (device) => `vfio-pci refuses ${device}: it is known to be unsafe in other hands`,
-    fix: () => "if the risk is known and taken: modprobe vfio-pci disable_denylist=1",
+    fix: () => "if the risk is known and taken: modprobe -r vfio-pci; modprobe vfio-pci disable_denylist=1",
   },
   {
     pattern: /Cannot bind to PF with SR-IOV enabled/,

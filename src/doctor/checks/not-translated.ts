@@ -31,7 +31,7 @@ function look({ survey }: Patient, device: TopologyDevice): Diagnosis {
   const firmware = firmwareSays(survey.topology, device);
   const evidence = [`/sys/bus/${device.bus}/devices/${name}/iommu_group is not there`, ...firmware, ...aliases];
   // Devices of a device tree, and those of ACPI on Arm, joined at their first probe until 6.13 (drivers/of/device.c, of_dma_configure_id).
-  if (driver === null && isBefore(survey.kernel?.release, 6, 13) !== false && aliases.length === 0)
+  if (driver === null && isBefore(survey.kernel?.release, 6, 15) !== false && aliases.length === 0)
     return early(device, evidence);
   const why = firmware.length > 0 ? "; firmware says otherwise" : "";
   return failed(`${name} is in no IOMMU group: nothing translates its DMA${why}`, {
@@ -47,7 +47,7 @@ const AGAINST_FIRMWARE =
   "see why the kernel left it out: dmesg | grep -i -e iommu -e smmu -e dmar; the IOMMU's driver may have come too late or refused it";
 
 function early({ name, bus }: TopologyDevice, evidence: readonly string[]): Diagnosis {
-  return warned(`${name} is in no IOMMU group yet: up to Linux 6.12 a device joins when its first driver probes it`, {
+  return warned(`${name} is in no IOMMU group yet: before Linux 6.15 a device joins when its first driver probes it`, {
     evidence,
     fix: [`bind it, then look again: sudo iospan bind ${name}`, `ls -l /sys/bus/${bus}/devices/${name}/iommu_group`],
     device: name,

@@ -31,7 +31,7 @@ function ofAnswer(answer: GroupAnswer): Diagnosis | undefined {
   }
 }
 
-const LOAD = ["modprobe vfio_iommu_type1", "for good: echo vfio_iommu_type1 > /etc/modules-load.d/vfio.conf"];
+const LOAD = ["modprobe vfio_iommu_type1", "for good: echo vfio_iommu_type1 >> /etc/modules-load.d/vfio.conf"];
 const PASS_IN = `in a container: have it passed in (--device ${CONTAINER}); else see that udev runs, or devtmpfs is mounted on /dev`;
 
 function ofModules({ modules, nodes }: VfioFacts): Diagnosis {

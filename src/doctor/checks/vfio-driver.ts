@@ -40,7 +40,7 @@ function absent(bus: BusType): Diagnosis {
     evidence: [`/sys/bus/${bus}/drivers/${driver} is not there`],
     fix: [
       `modprobe ${driver}`,
-      `for good: echo ${driver} > /etc/modules-load.d/vfio.conf`,
+      `for good: echo ${driver} >> /etc/modules-load.d/vfio.conf`,
       ...(bus === "platform"
         ? ["if there is no such module: a kernel built with CONFIG_VFIO_PLATFORM (many distributions' are not)"]
         : [`if there is no such module: a kernel built with CONFIG_${module.toUpperCase()}`]),
