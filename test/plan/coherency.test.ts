@@ -1,5 +1,8 @@
 import { describe, expect, it } from "vitest";
+import { judgeCoherency } from "../../src/plan/coherency.js";
 import { planSpace } from "../../src/plan/planner.js";
+import { subjectOf } from "../../src/plan/subject.js";
+import { SurveyIndex } from "../../src/plan/survey-index.js";
 import { surveyOfTopology } from "../../src/survey/survey-machine.js";
 import { device, iommu, kernel, topologyOf } from "./support/made-up.js";
 
@@ -9,10 +12,10 @@ describe("what VFIO has taken", () => {
   it("is no proof of coherency where it was taken without an IOMMU's translation", () => {
     const taken = device("0000:01:00.0", "smmu3.0x0", { group: 1 });
     const topology = topologyOf([taken], [iommu("smmu3.0x0", "arm,smmu-v3", { coherent: false })]);
-    const verdictOf = (noiommu: boolean) =>
-      planSpace({ topology, kernel: kernel({ devices: { [taken.path]: { noiommu, vfioDevice: "vfio0" } } }) }, [
-        taken.name,
-      ]).devices[0]?.verdict;
+    const verdictOf = (noiommu: boolean) => {
+      const index = new SurveyIndex({ topology, kernel: kernel({ devices: { [taken.path]: { noiommu } } }) });
+      return judgeCoherency(subjectOf(taken.name, taken, index), index).verdict;
+    };
     expect([false, true].map(verdictOf)).toEqual(["yes", "no"]);
   });
 

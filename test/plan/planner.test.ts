@@ -102,6 +102,7 @@ describe("whether VFIO takes what is behind", () => {
         device("0000:03:00.0", undefined, { group: 3 }),
         device("0000:04:00.0", undefined, { group: null, driver: "nvme" }),
         device("0000:05:00.0", undefined, { group: null, driver: null }),
+        device("0000:07:00.0", "a", { group: null, driver: null }),
         device("0000:06:00.0", "off", { group: undefined, driver: undefined }),
       ],
       [iommu("a", "intel"), iommu("off", "intel", { enabled: false, disabledBecause: "its status is disabled" })],
@@ -117,6 +118,9 @@ describe("whether VFIO takes what is behind", () => {
     expect(told("0000:04:00.0")).toMatch(/^no: .*in no IOMMU group/);
     expect(told("0000:05:00.0")).toMatch(/^no: .*in no IOMMU group/);
     expect(told("0000:05:00.0", "6.14.1")).toMatch(/^unknown: .*binding it to VFIO tells/);
+    expect(told("0000:04:00.0", "6.14.1")).toMatch(/^no: .*in no IOMMU group/);
+    expect(told("0000:07:00.0", "6.14.1")).toMatch(/^yes: /);
+    expect(told("0000:07:00.0")).toMatch(/^no: .*in no IOMMU group/);
   });
 });
 
