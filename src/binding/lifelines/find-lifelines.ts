@@ -9,7 +9,6 @@ import { MachineReader } from "./machine-reader.js";
 import { findMachinery } from "./machinery.js";
 import { findMounted } from "./mounted.js";
 import { findNetwork } from "./network.js";
-import { findNetworkNotes } from "./network-notes.js";
 import { findOpenNodes } from "./open-nodes.js";
 import { includeRemoteStorage } from "./remote-storage.js";
 import { findSharedFolders } from "./shared-folders.js";
@@ -20,7 +19,6 @@ const finders: readonly Finder[] = [
   findMounted,
   findSharedFolders,
   findNetwork,
-  findNetworkNotes,
   findConsoles,
   findGraphics,
   findMachinery,

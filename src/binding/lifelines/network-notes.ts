@@ -1,17 +1,19 @@
-import type { Finder, Ground, Lifeline } from "./lifeline.js";
-import { findNetwork } from "./network.js";
-import { NetworkInterfaces } from "./network-interfaces.js";
+import type { Ground, Lifeline } from "./lifeline.js";
+import type { NetworkInterfaces } from "./network-interfaces.js";
 
 /** Block devices of the network's that do not say in sysfs where their other end is. */
 const NETWORK_BLOCK = /^(nbd|rbd|drbd)\d/;
 
-/** What is to be known about the network interfaces that go, where nothing was found that needs them. */
-export const findNetworkNotes: Finder = (ground) => {
-  const interfaces = new NetworkInterfaces(ground.reader, ground.departures);
+/** What is to be known about the network interfaces that go. @param found what needs some of them */
+export function networkNotes(
+  ground: Ground,
+  interfaces: NetworkInterfaces,
+  found: readonly Lifeline[],
+): readonly Lifeline[] {
   const elsewhere = hiddenInterfaces(ground, interfaces);
   if (interfaces.departing.length > 0 || elsewhere.length > 0) markNetworkBlocks(ground);
-  return [...remoteStorage(ground), ...interfacesUp(ground, interfaces), ...elsewhere];
-};
+  return [...remoteStorage(ground), ...interfacesUp(interfaces, found), ...elsewhere];
+}
 
 /** Mounted or not. */
 function remoteStorage({ departures }: Ground): readonly Lifeline[] {
@@ -21,8 +23,8 @@ function remoteStorage({ departures }: Ground): readonly Lifeline[] {
 }
 
 /** Routes of other tables and of VRFs are not among those that are looked at (net/ipv4/fib_trie.c, fib_route_seq_start). */
-function interfacesUp(ground: Ground, { departing }: NetworkInterfaces): readonly Lifeline[] {
-  const told = findNetwork(ground).map(({ message }) => message);
+function interfacesUp({ departing }: NetworkInterfaces, found: readonly Lifeline[]): readonly Lifeline[] {
+  const told = found.map(({ message }) => message);
   return departing
     .filter(({ name }) => !told.some((message) => message.split(/[ ,()]+/).includes(name)))
     .map(({ name, departure: { device, place } }) => ({

@@ -3,16 +3,21 @@ import type { MachineReader } from "./machine-reader.js";
 import { serversOf } from "./mount-servers.js";
 import { addressText, parseAddress, samePrefix } from "./network-address.js";
 import { NetworkInterfaces } from "./network-interfaces.js";
+import { networkNotes } from "./network-notes.js";
 import { defaultInterfaces, interfaceTo, interfaceWith, type Route, readRoutes, wayTo } from "./routes.js";
 import { findSshConnection } from "./session.js";
 import { type Connection, readSshConnections } from "./ssh-sockets.js";
 
-/** Default routes, the ssh session of whoever asks, and file systems that are mounted from other machines. */
+/**
+ * Default routes, the ssh session of whoever asks, file systems that are mounted from other machines; and what is to be known
+ * of the other interfaces that go.
+ */
 export const findNetwork: Finder = (ground) => {
   const routes = readRoutes(ground.reader);
   const interfaces = new NetworkInterfaces(ground.reader, ground.departures);
   const hanging = [...sessions(ground, routes), ...defaults(routes), ...networkMounts(ground, routes)];
-  return hanging.flatMap((each) => lifelinesOf(ground, interfaces, each));
+  const found = hanging.flatMap((each) => lifelinesOf(ground, interfaces, each));
+  return [...found, ...networkNotes(ground, interfaces, found)];
 };
 
 /** Something that needs an interface. */

@@ -1,6 +1,6 @@
 import { IospanError } from "../../errors.js";
 import { reservedRegions } from "../../machine/groups.js";
-import { enableIommuHint } from "../../machine/iommus.js";
+import { switchIommuOnHint } from "../../machine/iommus.js";
 import { baseName, listNames, readAttribute, type SysfsSource } from "../../machine/sysfs.js";
 import { checked } from "../check.js";
 import type { Finding, Topology, TopologyGroup } from "../topology.js";
@@ -12,7 +12,7 @@ const GROUPS = "/sys/kernel/iommu_groups";
 const NO_IOMMU: Finding = {
   id: "no-iommu",
   severity: "warning",
-  text: `the kernel drives no IOMMU: ${enableIommuHint}`,
+  text: `the kernel drives no IOMMU: ${switchIommuOnHint}`,
 };
 
 /**
